@@ -1,0 +1,1 @@
+"""Heat from chip to tower, and the water that it costs."""

@@ -1,0 +1,1 @@
+"""The network between GPUs as a graph of switches and links."""

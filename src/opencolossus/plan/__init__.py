@@ -1,0 +1,1 @@
+"""Choosing a layout, a number of GPUs and a power cap."""

@@ -1,0 +1,1 @@
+"""Watts: demand of the machines, caps, and the sources that carry them."""

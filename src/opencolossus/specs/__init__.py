@@ -1,0 +1,1 @@
+"""What people write: Site, Cluster, Model, Run; units; the catalog."""

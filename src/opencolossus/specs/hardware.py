@@ -1,0 +1,151 @@
+"""Parts that a cluster is built of: GPUs, nodes, racks, switches, fabrics."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from opencolossus.specs.base import Spec
+from opencolossus.specs.quantities import (
+    Fraction,
+    Frequency,
+    NonNegativeDuration,
+    NonNegativeMoney,
+    NonNegativePower,
+    PositiveBandwidth,
+    PositiveFlopRate,
+    PositivePower,
+    PositiveSize,
+    Size,
+)
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
+
+
+class Gpu(Spec):
+    """One accelerator (or the CPU of one machine, as the thing that multiplies matrices)."""
+
+    catalog_kind: ClassVar[str | None] = "gpus"
+
+    name: str = "unnamed GPU"
+    memory: PositiveSize
+    memory_bandwidth: PositiveBandwidth
+    flops: dict[Precision, PositiveFlopRate] = Field(min_length=1)
+    """Dense peak of matrix products by precision."""
+    tdp: PositivePower
+    """Rated power, the highest cap."""
+    idle_power: NonNegativePower
+    min_cap: NonNegativePower = 0.0
+    """Lowest power cap that the driver accepts."""
+    clock: Annotated[Frequency, Field(gt=0)] | None = None
+    """Highest clock of the compute units."""
+    multiprocessors: PositiveInt | None = None
+    """Units that tiles of a matrix product are spread over (SMs or CUs)."""
+    l2_cache: Annotated[Size, Field(gt=0)] | None = None
+    price: NonNegativeMoney | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.idle_power >= self.tdp:
+            raise ValueError(
+                f"idle_power ({self.idle_power:g} W) must be below tdp ({self.tdp:g} W)"
+            )
+        if self.min_cap > self.tdp:
+            raise ValueError(f"min_cap ({self.min_cap:g} W) must not exceed tdp ({self.tdp:g} W)")
+        return self
+
+    def peak_flops(self, precision: Precision) -> float:
+        """Dense peak in FLOP/s.
+
+        Raises:
+            ValueError: the GPU has no figure for this precision.
+        """
+        if precision not in self.flops:
+            known = ", ".join(self.flops)
+            raise ValueError(f"{self.name} has no {precision} peak; known: {known}")
+        return self.flops[precision]
+
+
+class Node(Spec):
+    """A server: GPUs on one scale-up network, with what surrounds them."""
+
+    catalog_kind: ClassVar[str | None] = "nodes"
+
+    name: str = "unnamed node"
+    gpu: Gpu
+    gpus: PositiveInt
+    """GPUs in one server chassis."""
+    scale_up_domain: PositiveInt
+    """GPUs that reach each other at ``scale_up_bandwidth`` (8 for HGX, 72 for NVL72)."""
+    scale_up_bandwidth: PositiveBandwidth
+    """Per GPU and direction (H100: 450 GB/s)."""
+    in_network_reduction: bool = False
+    """Whether the scale-up switch adds up in the network (NVLink SHARP)."""
+    nics: PositiveInt
+    """Network ports for training traffic, in one server."""
+    nic_bandwidth: PositiveBandwidth
+    """Per port and direction."""
+    host_power: NonNegativePower
+    """CPUs, memory, NICs, scale-up switches and disks of one server under load, without GPUs."""
+    host_idle_power: NonNegativePower
+    fan_power: NonNegativePower = 0.0
+    """Fans and pumps inside the chassis at full load."""
+    psu_efficiency: Annotated[Fraction, Field(gt=0)] = 0.94
+    rated_power: PositivePower
+    """Nameplate of the server."""
+    price: NonNegativeMoney | None = None
+
+
+class Rack(Spec):
+    """How many GPUs stand in one rack, and how many racks share one network array."""
+
+    catalog_kind: ClassVar[str | None] = "racks"
+
+    name: str = "unnamed rack"
+    gpus: PositiveInt
+    racks_per_array: PositiveInt = 1
+    liquid_share: Fraction = 0.0
+    """Share of the rack's heat that goes to cold plates."""
+
+
+class Switch(Spec):
+    """A packet switch."""
+
+    catalog_kind: ClassVar[str | None] = "switches"
+
+    name: str = "unnamed switch"
+    ports: PositiveInt
+    port_bandwidth: PositiveBandwidth
+    power: PositivePower
+    """With the transceivers that it needs."""
+    latency: NonNegativeDuration = 0.0
+    """Through one switch."""
+    in_network_reduction: bool = False
+    price: NonNegativeMoney | None = None
+
+
+class Fabric(Spec):
+    """The scale-out network between servers."""
+
+    catalog_kind: ClassVar[str | None] = "fabrics"
+
+    name: str = "unnamed fabric"
+    kind: Literal["ethernet", "infiniband", "none"]
+    switch: Switch | None = None
+    rail_optimised: bool = True
+    """Whether GPU i of every server hangs on leaf i."""
+    oversubscription: Annotated[float, Field(ge=1)] = 1.0
+    """Ratio of bandwidth below to above the spine."""
+    efficiency: Annotated[Fraction, Field(gt=0)]
+    """Share of line rate that large messages reach."""
+    latency: NonNegativeDuration
+    """Of a small message between two servers on one leaf."""
+    transceiver_power: NonNegativePower = 0.0
+    """One optical module; two stand at the ends of each link above the leaf."""
+
+    @model_validator(mode="after")
+    def _has_switch(self) -> Self:
+        if self.kind != "none" and self.switch is None:
+            raise ValueError("switch must be given unless kind is 'none'")
+        return self

@@ -1,0 +1,1 @@
+"""What one training step costs, as NumPy functions over arrays of layouts."""
