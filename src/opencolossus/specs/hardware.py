@@ -23,6 +23,23 @@ from opencolossus.specs.quantities import (
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
 
 
+class PowerCurve(Spec):
+    """How the power of a GPU follows its clock and its work (see ``power.caps``)."""
+
+    full_power: Annotated[float, Field(gt=0)] = 1.7
+    """Power that dense matrix products would draw at the top clock, as a multiple of ``tdp``."""
+    voltage_floor: Annotated[Fraction, Field(gt=0)] = 0.64
+    """Lowest supply voltage, as a share of the voltage at the top clock."""
+    voltage_knee: Annotated[Fraction, Field(gt=0, lt=1)] = 0.56
+    """Relative clock below which the voltage stays at its floor."""
+    memory_activity: Fraction = 0.5
+    """Dynamic power of memory-bound work, as a share of that of matrix products."""
+    communication_activity: Fraction = 0.3
+    """The same for waiting in collectives."""
+    memory_knee: Annotated[Fraction, Field(gt=0)] = 0.6
+    """Relative clock below which memory-bound work slows down too."""
+
+
 class Gpu(Spec):
     """One accelerator (or the CPU of one machine, as the thing that multiplies matrices)."""
 
@@ -44,6 +61,8 @@ class Gpu(Spec):
     """Units that tiles of a matrix product are spread over (SMs or CUs)."""
     l2_cache: Annotated[Size, Field(gt=0)] | None = None
     price: NonNegativeMoney | None = None
+    power_curve: PowerCurve = PowerCurve()
+    """Assumed until ``colossus calibrate power`` has measured it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

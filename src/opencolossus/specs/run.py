@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -87,7 +88,7 @@ class Run(Spec):
     tokens: PositiveCount
     """To train on, in all."""
     batch: PositiveCount
-    """Tokens per step."""
+    """Tokens per step; rounded to whole sequences."""
     sequence: PositiveInt
     """Tokens per sequence."""
     precision: Precision = "bf16"
@@ -106,11 +107,10 @@ class Run(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.batch % self.sequence:
-            low = max(self.batch // self.sequence, 1) * self.sequence
+        if self.batch < self.sequence:
             raise ValueError(
-                f"batch ({self.batch:.0f} tokens) must hold whole sequences of {self.sequence}; "
-                f"nearest is {low:.0f}"
+                f"batch ({self.batch:.0f} tokens) must hold at least one sequence "
+                f"({self.sequence} tokens)"
             )
         if self.start and self.deadline and self.deadline <= self.start:
             raise ValueError(f"deadline ({self.deadline}) must come after start ({self.start})")
@@ -118,10 +118,10 @@ class Run(Spec):
 
     @property
     def batch_sequences(self) -> int:
-        """Sequences per step."""
-        return int(self.batch) // self.sequence
+        """Whole sequences per step, the nearest to ``batch``."""
+        return round(self.batch / self.sequence)
 
     @property
     def steps(self) -> int:
         """Optimiser steps, the last one whole."""
-        return -int(-self.tokens // self.batch)
+        return math.ceil(self.tokens / (self.batch_sequences * self.sequence))

@@ -160,6 +160,18 @@ class Cooling(Spec):
     """Transformers, UPS, lights: power lost per IT power."""
     water_use: Annotated[WaterUse, Field(ge=0)] = 0.0
     """Water evaporated and blown down per unit of heat rejected in towers."""
+    heat_sink: Literal["towers", "dry"] = "towers"
+    """``dry``: coolers against the dry bulb, which evaporate nothing."""
+    air_supply_temperature: Temperature = 20.0
+    """Of the water that cools the air (rear doors, air handlers)."""
+    loop_rise: Annotated[float, Field(gt=0)] = 10.0
+    """Facility water returning above the water supplied, in K."""
+    throttle_temperature: Temperature = 45.0
+    """Supply water above which GPUs must slow down."""
+    throttle_per_kelvin: Fraction = 0.02
+    """Clock that GPUs give up per K above that."""
+    recycled_share: Fraction = 0.0
+    """Share of the water that is reclaimed waste water, not drinking water."""
 
 
 class Hall(Spec):

@@ -1,0 +1,55 @@
+"""Words in, words out; nothing is computed here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from opencolossus.cli import catalog, schema
+from opencolossus.specs.errors import UserError
+from opencolossus.version import __version__
+
+app = typer.Typer(
+    name="colossus",
+    help="Plan, simulate, train and serve large language models on clusters short of power, "
+    "memory, bandwidth or time.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("catalog")(catalog.catalog)
+app.command("schema")(schema.schema)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"colossus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one sentence and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"colossus: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("colossus: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; what Python still holds for it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

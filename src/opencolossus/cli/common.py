@@ -1,0 +1,45 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from opencolossus.specs.load import Loaded
+
+SpecPath = Annotated[
+    Path, typer.Argument(metavar="SPEC", help="The description, a YAML file.", show_default=False)
+]
+Sets = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a field, for example --set site.power.grid.limit='8 MW'. Repeatable.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def load(spec: Path, sets: Sequence[str]) -> Loaded:
+    """Read a description, heavy imports only now."""
+    from opencolossus.specs.load import load as read
+
+    return read(spec, sets)
+
+
+def console(stderr: bool = False) -> Console:
+    """A terminal to print on; a pipe gets plain text of a fixed, readable width."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 100
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)

@@ -1,0 +1,28 @@
+"""``colossus schema``: the JSON schema of a description, for editors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def schema(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write to a file instead of the terminal.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of a description, so that an editor completes and checks it.
+
+    Put '# yaml-language-server: $schema=colossus.schema.json' in the first line of a description.
+    """
+    from opencolossus.specs.files import write_atomic
+    from opencolossus.specs.schema import json_schema
+
+    text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomic(out, text)

@@ -1,0 +1,69 @@
+"""From a file to a description, and to the sources of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from opencolossus.specs import catalog, resolve, tree
+from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.evidence import Fact
+from opencolossus.specs.problems import explain
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A description, and what is known about where its numbers come from."""
+
+    description: Description
+    facts: dict[str, Fact]
+    """By dotted path of the field, for the numbers that came with their evidence."""
+
+    def assumed(self) -> dict[str, Fact]:
+        """The facts that nobody published."""
+        return catalog.assumed(self.facts)
+
+
+def load(path: str | Path, sets: Sequence[str] = ()) -> Loaded:
+    """Read a description from a YAML file; ``sets`` are overrides like ``site.water_price=$1/m3``.
+
+    Raises:
+        UserError: the file or one of its fields is wrong; the text names place, field and value.
+    """
+    file = Path(path)
+    return loads(tree.read(file), str(path), sets, folder=file.parent)
+
+
+def loads(
+    text: str, file: str = "description", sets: Sequence[str] = (), folder: Path | None = None
+) -> Loaded:
+    """Read a description from YAML text; a relative ``run.data.path`` starts from ``folder``.
+
+    Raises:
+        UserError: one of its fields is wrong.
+    """
+    node = tree.parse(text, file)
+    if not isinstance(node.value, dict):
+        raise UserError(f"{node.origin}: a description is a mapping with name, model and run")
+    node = resolve.expand(node, Description, catalog.node)
+    for assignment in sets:
+        over = resolve.override(assignment)
+        node = resolve.merge(node, resolve.expand(over, Description, catalog.node))
+    return _validate(node, folder)
+
+
+def _validate(node: tree.Node, folder: Path | None) -> Loaded:
+    try:
+        description = Description.model_validate(node.plain(), context={"units_required": True})
+    except ValidationError as error:
+        raise UserError(explain(error, node, Description)) from None
+    data = description.run.data
+    if folder is not None and data is not None and data.path is not None:
+        absolute = data.model_copy(update={"path": folder / data.path})
+        run = description.run.model_copy(update={"data": absolute})
+        description = description.model_copy(update={"run": run})
+    return Loaded(description, dict(node.facts()))
