@@ -16,6 +16,7 @@ from opencolossus.specs.quantities import (
     Mass,
     NonNegativeDuration,
     NonNegativeMoney,
+    NonNegativePower,
     PositiveEnergy,
     PositivePower,
     PricePerEnergy,
@@ -164,6 +165,8 @@ class Cooling(Spec):
     """``dry``: coolers against the dry bulb, which evaporate nothing."""
     air_supply_temperature: Temperature = 20.0
     """Of the water that cools the air (rear doors, air handlers)."""
+    chiller_limit: NonNegativePower | None = None
+    """Heat that all chillers together can move; as much as needed if left out."""
     loop_rise: Annotated[float, Field(gt=0)] = 10.0
     """Facility water returning above the water supplied, in K."""
     throttle_temperature: Temperature = 45.0
