@@ -14,7 +14,6 @@ class Spec(BaseModel):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        validate_default=True,
         allow_inf_nan=False,
     )
 

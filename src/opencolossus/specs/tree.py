@@ -133,7 +133,7 @@ def _origin(node: yaml.Node, file: str) -> Origin:
 def _convert(node: yaml.Node, file: str, sources: Mapping[str, Source]) -> Node:
     origin = _origin(node, file)
     if isinstance(node, yaml.ScalarNode):
-        return Node(scalar(node.value) if node.style is None else node.value, origin)
+        return Node(scalar(node.value) if not node.style else node.value, origin)
     if isinstance(node, yaml.SequenceNode):
         return Node([_convert(item, file, sources) for item in node.value], origin)
     found: dict[str, Node] = {}
