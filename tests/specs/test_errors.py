@@ -101,7 +101,7 @@ def test_every_mistake_is_told_at_once(whole: str) -> None:
     [
         ("site.power.grid.limit", "write it like"),
         ("site.power.grid.limt=8 MW", "did you mean 'limit'"),
-        ("site.power.grid.limit=8 GB", "--set site.power.grid.limit: site.power.grid.limit"),
+        ("site.power.grid.limit=8 GB", "--set: site.power.grid.limit: "),
         ("model=grok-11", "did you mean 'grok-1'"),
         (".x=3", "write it like"),
     ],

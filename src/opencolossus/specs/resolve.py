@@ -93,7 +93,7 @@ def override(assignment: str) -> Node:
     steps = path.strip().split(".")
     if not equals or not all(steps):
         raise UserError(f"--set {assignment!r}: write it like --set site.power.grid.limit='8 MW'")
-    origin = Origin(f"--set {path.strip()}")
+    origin = Origin("--set")
     node = replace(_value(text.strip(), origin), key=origin)
     for step in reversed(steps):
         node = Node({step: node}, origin, origin)
