@@ -17,6 +17,7 @@ from opencolossus.specs.base import Spec
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.errors import UserError, did_you_mean
 from opencolossus.specs.evidence import Evidence, Fact, Source
+from opencolossus.specs.failures import Failures
 from opencolossus.specs.hardware import Fabric, Gpu, Node, Rack, Switch
 from opencolossus.specs.model import Model
 from opencolossus.specs.problems import explain
@@ -26,7 +27,20 @@ from opencolossus.specs.tree import Origin
 
 KINDS: dict[str, type[Spec]] = {
     str(spec.catalog_kind): spec
-    for spec in (Gpu, Node, Rack, Switch, Fabric, Cluster, Model, Run, Climate, Cooling, Site)
+    for spec in (
+        Gpu,
+        Node,
+        Rack,
+        Switch,
+        Fabric,
+        Failures,
+        Cluster,
+        Model,
+        Run,
+        Climate,
+        Cooling,
+        Site,
+    )
 }
 
 

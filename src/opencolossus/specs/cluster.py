@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from datetime import date
 from itertools import pairwise
 from typing import ClassVar, Self
@@ -9,15 +10,43 @@ from typing import ClassVar, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from opencolossus.specs.base import Spec
+from opencolossus.specs.failures import Failures
 from opencolossus.specs.hardware import Fabric, Node, Rack
-from opencolossus.specs.quantities import Fraction, Ratio
+from opencolossus.specs.quantities import (
+    Fraction,
+    NonNegativeDuration,
+    PositiveBandwidth,
+    Ratio,
+)
 
 
 class Delivery(Spec):
-    """GPUs that arrive on one day and are ready to train from then."""
+    """GPUs that arrive on one day, or in equal weekly lots up to a last day."""
 
     date: date
     gpus: PositiveInt
+    until: dt.date | None = None
+    """Day of the last weekly lot; all arrive on ``date`` if left out."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.until is not None and self.until < self.date:
+            raise ValueError(f"until ({self.until}) must not be before date ({self.date})")
+        return self
+
+    @property
+    def lots(self) -> list[tuple[dt.date, float]]:
+        """Days on which lots arrive, with the share of the GPUs that is there from then."""
+        weeks = 0 if self.until is None else (self.until - self.date).days // 7
+        return [
+            (self.date + dt.timedelta(weeks=week), (week + 1) / (weeks + 1))
+            for week in range(weeks + 1)
+        ]
+
+    def arrived(self, day: dt.date) -> int:
+        """GPUs of this delivery that are there on ``day``."""
+        shares = [share for lot, share in self.lots if lot <= day]
+        return round(self.gpus * shares[-1]) if shares else 0
 
 
 class Pool(Spec):
@@ -29,6 +58,8 @@ class Pool(Spec):
     """In the end; deliveries may bring them in parts."""
     deliveries: tuple[Delivery, ...] = ()
     """In order of time; all GPUs are there from the start if left out."""
+    acceptance: NonNegativeDuration = 0.0
+    """Tests between arrival and the first day of training."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -49,10 +80,12 @@ class Pool(Spec):
         return self
 
     def delivered(self, day: date) -> int:
-        """GPUs that are there on ``day``."""
+        """GPUs that are ready to train on ``day``."""
         if not self.deliveries:
             return self.gpus
-        return sum(d.gpus for d in self.deliveries if d.date <= day)
+        early = dt.timedelta(seconds=self.acceptance)
+        arrived = sum(d.arrived(day - early) for d in self.deliveries)
+        return arrived // self.node.gpus * self.node.gpus
 
 
 class Cluster(Spec):
@@ -67,6 +100,10 @@ class Cluster(Spec):
     """Power of storage, management and login servers, as a share of the GPU servers' power."""
     spares: Fraction = 0.0
     """Share of servers kept idle to replace failed ones."""
+    storage_bandwidth: PositiveBandwidth | None = None
+    """Rate at which the storage takes checkpoints; assumed from the number of GPUs if left out."""
+    failures: Failures | None = None
+    """The published rates of Llama 3's cluster if left out."""
 
     @property
     def gpus(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -17,6 +17,7 @@ from opencolossus.specs.quantities import (
     NonNegativeDuration,
     NonNegativeMoney,
     NonNegativePower,
+    PositiveDuration,
     PositiveEnergy,
     PositivePower,
     PricePerEnergy,
@@ -64,6 +65,8 @@ class Permit(Spec):
     """The most that the law lets a plant emit in any twelve months."""
 
     nox: Annotated[Mass, Field(gt=0)]
+    used: Annotated[Mass, Field(ge=0)] = 0.0
+    """Emitted in the twelve months before the simulation, evenly."""
 
 
 class Generators(_Source):
@@ -103,6 +106,8 @@ class Battery(_Source):
     """Highest power in or out."""
     efficiency: Annotated[Fraction, Field(gt=0)] = 0.9
     """Energy out per energy in, there and back."""
+    charge: Fraction = 1.0
+    """Share of the energy stored at the start."""
 
 
 PowerSource = Annotated[Grid | Generators | Battery, Field(discriminator="kind")]
@@ -177,6 +182,29 @@ class Cooling(Spec):
     """Share of the water that is reclaimed waste water, not drinking water."""
 
 
+class Order(Spec):
+    """The utility asks for less, for some hours (demand response)."""
+
+    start: datetime
+    """Local time."""
+    duration: PositiveDuration
+    reduction: Annotated[Fraction, Field(gt=0)]
+    """Share of the contract to give back."""
+    source: str | None = None
+    """The grid that asks; all of them if left out."""
+
+
+class HeatWave(Spec):
+    """Days that are warmer than the climate's."""
+
+    start: date
+    days: Annotated[float, Field(gt=0)]
+    dry_bulb: Annotated[float, Field(ge=0)]
+    """Warmer air, in K."""
+    wet_bulb: Annotated[float, Field(ge=0)] = 0.0
+    """Rise of the wet bulb, in K."""
+
+
 class Hall(Spec):
     """Rooms with GPUs."""
 
@@ -198,6 +226,8 @@ class Site(Spec):
     halls: Hall | None = None
     area: Annotated[Area, Field(gt=0)] | None = None
     water_price: Annotated[PricePerVolume, Field(ge=0)] = 0.0
+    orders: tuple[Order, ...] = ()
+    heat_waves: tuple[HeatWave, ...] = ()
 
     @model_validator(mode="after")
     def _something_generates(self) -> Self:
@@ -205,7 +235,30 @@ class Site(Spec):
             raise ValueError(
                 "power has only batteries; add a grid, gensets or turbines to charge them"
             )
+        for name, source in self.power.items():
+            if isinstance(source, Battery) and not self._can_charge(source):
+                raise ValueError(
+                    f"power.{name} has no way to charge: no grid, gensets or turbines deliver "
+                    f"while it is there"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _orders_name_a_grid(self) -> Self:
+        grids = [name for name, source in self.power.items() if isinstance(source, Grid)]
+        for order in self.orders:
+            if not grids or (order.source is not None and order.source not in grids):
+                known = ", ".join(grids) or "none"
+                raise ValueError(f"order names source {order.source!r}; grids of the site: {known}")
+        return self
+
+    def _can_charge(self, battery: Battery) -> bool:
+        first, last = battery.available or date.min, battery.until or date.max
+        return any(
+            (source.available or date.min) < last and first < (source.until or date.max)
+            for source in self.power.values()
+            if not isinstance(source, Battery)
+        )
 
     def power_limit(self, day: date) -> float:
         """Power that all sources but batteries can give on ``day``, in W."""
