@@ -26,6 +26,10 @@ class Data(Spec):
     """A folder or file of .txt, .jsonl (``text``, or chat ``messages``) or Parquet."""
     held_out: Annotated[Fraction, Field(gt=0, lt=1)] = 0.02
     """Share of the documents kept for evaluation."""
+    loss: Literal["all", "answers"] = "all"
+    """``answers``: chat fine-tuning, with the loss on what the assistant says only."""
+    on_bad_line: Literal["stop", "skip"] = "stop"
+    """What to do about records that cannot be read; either way they are counted and shown."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
