@@ -1,0 +1,104 @@
+"""Cross entropy of a linear head, in chunks of rows, its gradient taken while the logits are there.
+
+All logits of a batch are the largest tensor of a small model and a quarter of its step. Here each
+chunk of rows is projected, turned into its loss and its gradient, and forgotten (the idea of
+Cut Cross-Entropy, Wijmans et al. 2024, and of Liger Kernel, Hsu et al. 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100
+"""Target of a token that does not count."""
+
+CHUNK_LOGITS = 1 << 22
+"""Logits held at once: 16 MB in fp32."""
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What happens to a logit after the product: ``c * tanh(multiplier * x / c)``."""
+
+    multiplier: float = 1.0
+    softcap: float | None = None
+    """c; without it only the multiplier applies."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        logits = logits * self.multiplier if self.multiplier != 1.0 else logits
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits
+
+    def backward(self, shaped: Tensor, gradient: Tensor) -> Tensor:
+        """Gradient by the raw logits, from the shaped ones and the gradient by them."""
+        if self.softcap is not None:
+            gradient = gradient * (1 - (shaped / self.softcap).square())
+        return gradient * self.multiplier if self.multiplier != 1.0 else gradient
+
+
+def linear_cross_entropy(
+    x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, shaping: Shaping
+) -> Tensor:
+    """Summed cross entropy in nats (fp32 scalar) of ``shaping(x @ weight.T)`` with the targets.
+
+    Rows whose target is `IGNORED` add nothing. The products run in the type of ``x``, softmax and
+    sums in fp32.
+    """
+    total: Tensor = _LinearCrossEntropy.apply(x_ND, weight_VD, targets_N, shaping)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, shaping: Shaping
+    ) -> Tensor:
+        wanted = any(ctx.needs_input_grad[:2])
+        rows = max(CHUNK_LOGITS // weight_VD.shape[0], 128)
+        total = torch.zeros((), dtype=torch.float32, device=x_ND.device)
+        grad_x = torch.empty_like(x_ND) if wanted else None
+        grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if wanted else None
+        for start in range(0, x_ND.shape[0], rows):
+            part = slice(start, start + rows)
+            loss, grad_logits = _chunk(x_ND[part], weight_VD, targets_N[part], shaping, wanted)
+            total += loss
+            if grad_x is not None and grad_weight is not None and grad_logits is not None:
+                torch.mm(grad_logits, weight_VD, out=grad_x[part])
+                grad_weight += grad_logits.T @ x_ND[part]
+        if grad_x is not None and grad_weight is not None:
+            ctx.save_for_backward(grad_x, grad_weight.to(weight_VD.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_x, grad_weight = ctx.saved_tensors
+        scale = grads[0]
+        return (
+            grad_x * scale.to(grad_x.dtype),
+            grad_weight * scale.to(grad_weight.dtype),
+            None,
+            None,
+        )
+
+
+def _chunk(
+    x_RD: Tensor, weight_VD: Tensor, targets_R: Tensor, shaping: Shaping, wanted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Loss of some rows, and its gradient by their raw logits in the type of ``x``."""
+    shaped_RV = shaping(F.linear(x_RD, weight_VD).float())
+    counted_R1 = (targets_R != IGNORED)[:, None]
+    index_R1 = targets_R.clamp(min=0)[:, None]
+    lse_R1 = shaped_RV.logsumexp(dim=-1, keepdim=True)
+    loss = ((lse_R1 - shaped_RV.gather(1, index_R1)) * counted_R1).sum()
+    if not wanted:
+        return loss, None
+    grad_RV = (shaped_RV - lse_R1).exp_()
+    grad_RV.scatter_add_(1, index_R1, torch.full_like(lse_R1, -1.0))
+    grad_RV *= counted_R1
+    return loss, shaping.backward(shaped_RV, grad_RV).to(x_RD.dtype)
