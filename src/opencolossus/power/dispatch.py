@@ -1,0 +1,109 @@
+"""Who delivers the watts: merit order, batteries, permits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opencolossus.power.caps import Array
+from opencolossus.power.supply import HOUR
+from opencolossus.specs.site import Battery
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """Mean power in W by hour, shape [H] each."""
+
+    sources: dict[str, Array]
+    """What each source delivers; of batteries, positive when they give and negative when they
+    take."""
+    stored: dict[str, Array]
+    """Energy in each battery at the end of the hour, in J."""
+    unserved: Array
+    """Demand that nothing could carry; 0 wherever demand was held to ``carried``."""
+
+
+def in_order(demand: Array, limits: Mapping[str, Array], order: Sequence[str]) -> Dispatch:
+    """Fill ``demand`` [H] from sources in ``order``, none above its limit."""
+    left = np.asarray(demand, dtype=float)
+    given = {}
+    for name in order:
+        given[name] = np.minimum(left, limits[name])
+        left = left - given[name]
+    return Dispatch(given, {}, np.maximum(left, 0.0))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One battery and the hours in which it is there."""
+
+    battery: Battery
+    present: Array
+
+    def play(self, gap: Array, spare: Array) -> tuple[Array, Array]:
+        """Give where ``gap`` [H] (W) is open, take from ``spare`` [H]; return (power, energy).
+
+        Losses are split evenly between the ways in and out. Power is positive when it gives,
+        energy is what is stored at the end of each hour, in J.
+        """
+        battery, way = self.battery, self.battery.efficiency**0.5
+        stored = battery.charge * battery.energy
+        power, energy = np.zeros(gap.shape), np.zeros(gap.shape)
+        gaps, spares, there = gap.tolist(), spare.tolist(), self.present.tolist()
+        for hour in range(len(gaps)):
+            if there[hour]:
+                out = min(gaps[hour], battery.limit, stored * way / HOUR)
+                room = (battery.energy - stored) / way / HOUR
+                taken = min(spares[hour], battery.limit, room) if out <= 0 else 0.0
+                stored = min(max(stored + (taken * way - out / way) * HOUR, 0.0), battery.energy)
+                power[hour] = out - taken
+            energy[hour] = stored
+        return power, energy
+
+
+def carried(wanted: Array, limits: Mapping[str, Array], storages: Mapping[str, Storage]) -> Array:
+    """Power in W that sources and batteries together can surely carry in each hour.
+
+    Batteries are played as if demand were ``wanted`` [H] throughout; real demand is lower, so
+    they never hold less than this play finds.
+    """
+    firm = np.sum(list(limits.values()), axis=0)
+    total = firm.copy()
+    gap, spare = np.maximum(wanted - firm, 0.0), np.maximum(firm - wanted, 0.0)
+    for storage in storages.values():
+        power, _ = storage.play(gap, spare)
+        total = total + np.maximum(power, 0.0)
+        gap, spare = gap - np.maximum(power, 0.0), spare - np.maximum(-power, 0.0)
+    return np.asarray(total)
+
+
+def dispatch(
+    demand: Array,
+    limits: Mapping[str, Array],
+    order: Sequence[str],
+    storages: Mapping[str, Storage],
+) -> Dispatch:
+    """Carry ``demand`` [H] (W) by merit order, batteries filling what the sources cannot."""
+    firm = np.sum(list(limits.values()), axis=0)
+    gap, spare = np.maximum(demand - firm, 0.0), np.maximum(firm - demand, 0.0)
+    powers: dict[str, Array] = {}
+    stored: dict[str, Array] = {}
+    net = np.asarray(demand, dtype=float)
+    for name, storage in storages.items():
+        powers[name], stored[name] = storage.play(gap, spare)
+        net = net - powers[name]
+        gap = gap - np.maximum(powers[name], 0.0)
+        spare = spare - np.maximum(-powers[name], 0.0)
+    fed = in_order(net, limits, order)
+    return Dispatch(fed.sources | powers, stored, fed.unserved)
+
+
+def rolling_sum(emitted: Array, used: float, window: int = 8766) -> Array:
+    """Sum of ``emitted`` [H] over the last ``window`` hours, with ``used`` spread before them."""
+    total = np.cumsum(emitted)
+    hours = np.arange(1, emitted.size + 1)
+    before = used * np.clip(1 - hours / window, 0.0, 1.0)
+    out = np.concatenate([np.zeros(min(window, total.size)), total[:-window]])
+    return np.asarray(total - out + before)
