@@ -1,4 +1,6 @@
-"""``python -m opencolossus`` and ``torchrun -m opencolossus`` are the command ``colossus``."""
+"""``python -m opencolossus``, and with it ``torchrun -m opencolossus train SPEC``."""
+
+from __future__ import annotations
 
 from opencolossus.cli import main
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from opencolossus.cli import catalog, schema
+from opencolossus.cli import catalog, schema, train
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("catalog")(catalog.catalog)
 app.command("schema")(schema.schema)
+app.command("train")(train.train)
 
 
 def _print_version(wanted: bool) -> None:

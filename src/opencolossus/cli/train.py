@@ -1,0 +1,48 @@
+"""``colossus train``: train what a description says, on the machine at hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opencolossus.cli.common import Sets, SpecPath, load
+
+
+def train(
+    spec: SpecPath,
+    sets: Sets = [],  # noqa: B006 - Typer needs the default of a repeatable option as it is
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the run; runs/NAME if left out."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest sound checkpoint.")
+    ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", help="Serve Prometheus metrics here.", min=1, max=65535),
+    ] = None,
+) -> None:
+    """Train the model of a description on its data, and say how far the prediction was off.
+
+    The run's folder gets the tokenizer, checkpoints, log.jsonl and result.json. Ctrl-C or SIGTERM
+    saves and ends; --resume goes on exactly there.
+    """
+    from opencolossus.train.console import progress_on
+    from opencolossus.train.run import train as run
+
+    description = load(spec, sets).description
+    folder = out or Path("runs") / description.run.name.replace("/", "-")
+    found = run(
+        description,
+        folder,
+        progress_on(sys.stderr),
+        resume=resume,
+        metrics_port=metrics_port,
+    )
+    typer.echo(folder)
+    if not found.finished:
+        raise typer.Exit(130 if found.reason == "SIGINT" else 143)

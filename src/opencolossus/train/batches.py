@@ -1,0 +1,48 @@
+"""From the loader's arrays to the tensors of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from opencolossus.data.loader import Batch as Rows
+from opencolossus.specs.run import Run
+from opencolossus.train.engine import Batch
+
+TOKENS_AT_ONCE = 16_384
+"""Tokens of a micro-batch where the layout names none: enough rows to keep a device busy."""
+
+
+def micro_rows(run: Run, rows: int) -> int:
+    """Rows of one micro-batch, of the ``rows`` that a process has in a step.
+
+    The layout's own number is rounded down to a divisor of the rows.
+    """
+    wanted = run.layout.micro_batch if run.layout else max(TOKENS_AT_ONCE // run.sequence, 1)
+    return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= max(wanted, 1))
+
+
+def to_device(rows: Rows, device: torch.device) -> Batch:
+    """One batch on the device."""
+    tokens, targets, documents = (
+        torch.from_numpy(array).to(device, non_blocking=True)
+        for array in (rows.tokens, rows.targets, rows.document_ids)
+    )
+    return Batch(tokens, targets, documents)
+
+
+def split(batch: Batch, rows: int) -> list[Batch]:
+    """Micro-batches of ``rows`` rows each."""
+    parts = zip(
+        batch.tokens.split(rows),
+        batch.targets.split(rows),
+        batch.documents.split(rows),
+        strict=True,
+    )
+    return [Batch(*part) for part in parts]
+
+
+def stream(batches: Iterable[Rows], device: torch.device) -> Iterator[Batch]:
+    """Batches on the device, one after another."""
+    return (to_device(rows, device) for rows in batches)

@@ -1,0 +1,218 @@
+"""Checkpoints: sharded, atomic, checksummed, verified before they are trusted.
+
+``checkpoints/step-00000100/`` holds one ``.distcp`` file per process (PyTorch's own distributed
+format, readable on any other layout), ``state.json`` and ``SHA256SUMS``. A folder under its final
+name is whole: it is written as ``.step-00000100.part`` and renamed when every byte is on disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from opencolossus.specs.errors import UserError
+from opencolossus.train import manifest, world
+
+KEEP = 2
+"""Checkpoints kept: the newest, and one to fall back on."""
+STATE = "state.json"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class Store:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        self.folder = folder / "checkpoints"
+        self.warn = warn
+        # Said by PyTorch for every save of a single process, where nothing is wrong.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        # Writing goes on beside training, so its messages need a group of their own.
+        self._group = dist.new_group(backend="gloo") if world.size() > 1 else None
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take a copy of everything now and write it in the background.
+
+        Raises:
+            UserError: the checkpoint before this one could not be written.
+        """
+        self.wait()
+        part = self._begin(step)
+        staged = {name: _copy(tensor) for name, tensor in tensors.items()}
+        self._pending = self._writer.submit(self._write, part, step, staged, state)
+
+    def wait(self) -> None:
+        """Wait until the last save is on disk.
+
+        Raises:
+            UserError: it could not be written; the one before it is intact.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """End the writing thread."""
+        self._writer.shutdown(wait=True)
+
+    def steps(self) -> list[int]:
+        """Steps of all checkpoints under a final name, newest first."""
+        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
+        return sorted((int(match.group(1)) for match in names if match), reverse=True)
+
+    def newest_sound(self) -> int | None:
+        """Step of the newest checkpoint that passes its checksums; says which ones do not."""
+        for step in self.steps():
+            fault = self._fault(step)
+            if fault is None:
+                return step
+            self.warn(
+                f"checkpoint {self.path(step).name} is damaged ({fault}); trying an older one"
+            )
+        return None
+
+    def path(self, step: int) -> Path:
+        """Folder of one checkpoint."""
+        return self.folder / f"step-{step:08d}"
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What was saved beside the tensors."""
+        found: dict[str, Any] = json.loads((self.path(step) / STATE).read_text())
+        return found
+
+    def read_into(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Fill ``tensors`` in place from a checkpoint of any layout.
+
+        Raises:
+            UserError: a tensor is missing there or has another shape.
+        """
+        try:
+            load(tensors, checkpoint_id=self.path(step), no_dist=world.size() == 1)
+        except CheckpointException as error:
+            raise UserError(
+                f"{self.path(step)} does not hold what this run needs: {_first_cause(error)}"
+            ) from None
+
+    def _begin(self, step: int) -> Path:
+        part = self.folder / f".step-{step:08d}.part"
+        if world.rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob(".*.part"):
+                shutil.rmtree(left, ignore_errors=True)
+        world.from_first(None)
+        return part
+
+    def _write(
+        self, part: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
+    ) -> None:
+        try:
+            save(tensors, checkpoint_id=part, process_group=self._group, no_dist=not self._group)
+            self._seal(part, state)
+            if world.rank() == 0:
+                self._publish(part, step)
+        except (OSError, CheckpointException) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise UserError(self._why_not(step, error)) from None
+
+    def _seal(self, part: Path, state: dict[str, Any]) -> None:
+        mine = {p.name: manifest.digest(p) for p in part.glob(f"__{world.rank()}_*.distcp")}
+        shares: list[dict[str, str]] = [mine] * world.size()
+        if self._group is not None:
+            dist.all_gather_object(shares, mine, group=self._group)
+        if world.rank() != 0:
+            return
+        (part / STATE).write_text(json.dumps(state))
+        common = {name: manifest.digest(part / name) for name in (STATE, ".metadata")}
+        digests = {name: value for share in [*shares, common] for name, value in share.items()}
+        (part / manifest.NAME).write_text(manifest.render(digests))
+        for name in (STATE, manifest.NAME, "."):
+            _flush(part / name)
+
+    def _publish(self, part: Path, step: int) -> None:
+        final = self.path(step)
+        if final.exists():
+            os.replace(final, self.folder / f".replaced-{step:08d}.part")
+        os.replace(part, final)
+        _flush(self.folder)
+        shutil.rmtree(self.folder / f".replaced-{step:08d}.part", ignore_errors=True)
+        for old in self.steps()[KEEP:]:
+            shutil.rmtree(self.path(old), ignore_errors=True)
+
+    def _fault(self, step: int) -> str | None:
+        path = self.path(step)
+        try:
+            names = sorted(manifest.read(path))
+        except ValueError as error:
+            return str(error)
+        own = manifest.fault(path, names[world.rank() :: world.size()])
+        return next((fault for fault in _gather(own) if fault), None)
+
+    def _why_not(self, step: int, error: BaseException) -> str:
+        cause = _first_cause(error)
+        left = self.steps()
+        intact = (
+            f"the last intact one is {self.path(left[0])}" if left else "there is none before it"
+        )
+        full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
+        what = "the disk is full" if full else str(cause)
+        return f"the checkpoint of step {step} cannot be written to {self.folder}: {what}; {intact}"
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """All weights and buffers of a checkpoint, whole, in fp32, by the network's own names.
+
+    Raises:
+        UserError: the folder is not a sound checkpoint.
+    """
+    fault = manifest.fault(checkpoint)
+    if fault:
+        raise UserError(f"{checkpoint} is not a sound checkpoint: {fault}")
+    stored = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+    wanted = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in stored.items()
+        if name.startswith(("weights.", "buffers.")) and isinstance(entry, TensorStorageMetadata)
+    }
+    load(wanted, checkpoint_id=checkpoint, no_dist=True)
+    return {name.split(".", 1)[1]: tensor for name, tensor in wanted.items()}
+
+
+def _gather(value: str | None) -> list[str]:
+    return world.gather(value or "")
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    if isinstance(error, CheckpointException) and error.failures:
+        return next(iter(error.failures.values()))[0]
+    return error
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

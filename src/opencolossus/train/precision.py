@@ -1,0 +1,66 @@
+"""The type that the network computes in."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.hardware import Precision
+from opencolossus.specs.model import Model
+
+TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What the trainer computes in; weights, gradients' sums and optimiser states stay fp32."""
+WORTH = 1.1
+"""bf16 must be so much faster than fp32 on a CPU to be used there."""
+
+
+def compute_type(wanted: Precision, model: Model, device: torch.device) -> torch.dtype:
+    """The type to compute in: as wanted, but fp32 on a CPU where a trial finds bf16 slower.
+
+    Raises:
+        UserError: training in this precision is not built.
+    """
+    if wanted not in TYPES:
+        known = " or ".join(TYPES)
+        raise UserError(f"run.precision {wanted} can be planned but not trained here; use {known}")
+    if wanted == "bf16" and device.type == "cpu":
+        gain = _seconds(torch.float32, model) / _seconds(torch.bfloat16, model)
+        return torch.bfloat16 if gain > WORTH else torch.float32
+    return TYPES[wanted]
+
+
+def stays_fp32(name: str) -> bool:
+    """Whether a parameter is never rounded: routers choose in fp32, norms scale in fp32."""
+    return "router" in name or "norm" in name
+
+
+@torch.no_grad()
+def round_network(network: nn.Module, dtype: torch.dtype) -> None:
+    """Round all parameters but the exempt to ``dtype``, in place; ties between them stay."""
+    for name, parameter in network.named_parameters():
+        if not stays_fp32(name):
+            parameter.data = parameter.data.to(dtype)
+
+
+def matmul_rate(dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """FLOP/s of a large matrix product on the CPU, the best of several: its practical peak."""
+    a = torch.randn(1024, 1024).to(dtype)
+    best = min(_timed(a, a) for _ in range(2))
+    repeats = max(int(seconds / best), 3)
+    return 2 * 1024.0**3 / min(_timed(a, a) for _ in range(repeats))
+
+
+def _seconds(dtype: torch.dtype, model: Model) -> float:
+    inner = max(model.expert_feed_forward, model.feed_forward)
+    x = torch.randn(1024, model.width).to(dtype)
+    w = torch.randn(model.width, inner).to(dtype)
+    return min(_timed(x, w) for _ in range(10))
+
+
+def _timed(a: Tensor, b: Tensor) -> float:
+    start = time.perf_counter()
+    _ = a @ b
+    return time.perf_counter() - start

@@ -1,0 +1,154 @@
+"""Everything that a run needs before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from opencolossus.data.loader import Loader
+from opencolossus.data.prepare import Prepared, open_prepared, prepare
+from opencolossus.data.tokenizer import Tokenizer
+from opencolossus.grok.model import Grok
+from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.files import write_atomic
+from opencolossus.train import optimiser, world
+from opencolossus.train.checkpoint import Store
+from opencolossus.train.console import Progress
+from opencolossus.train.engine import Engine
+from opencolossus.train.guard import Guard
+from opencolossus.train.precision import compute_type
+from opencolossus.train.state import Position, State, changed_fields, check_model
+
+DESCRIPTION = "description.json"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass
+class Training:
+    """A run, ready for its next step."""
+
+    description: Description
+    folder: Path
+    data: Prepared
+    loader: Loader
+    engine: Engine
+    guard: Guard
+    position: Position
+    store: Store
+    dtype: torch.dtype
+    device: torch.device
+
+    def state(self) -> State:
+        """What a checkpoint keeps beside the tensors."""
+        return State(
+            position=self.position,
+            loader=self.loader.state(),
+            guard=self.guard.state(),
+            model=self.description.model.model_dump(mode="json"),
+            tokenizer=self.data.tokenizer.fingerprint,
+            dtype=str(self.dtype).removeprefix("torch."),
+        )
+
+
+def claim(folder: Path, description: Description, resume: bool, progress: Progress) -> None:
+    """Make ``folder`` the run's own, or go on with the run that it holds.
+
+    Raises:
+        UserError: it holds a run already and ``resume`` was not asked for, or holds none to
+            resume, or cannot be written.
+    """
+    known = folder / DESCRIPTION
+    if known.exists() and not resume:
+        raise UserError(
+            f"{folder} holds a run already; go on with it by --resume, or give another --out"
+        )
+    if resume and not known.exists():
+        raise UserError(f"{folder} holds no run to resume; leave --resume out to start one")
+    if resume:
+        before = Description.model_validate_json(known.read_text())
+        for change in changed_fields(before, description):
+            progress.note(f"the description has changed since the run began: {change}")
+    write_atomic(known, description.model_dump_json(indent=1) + "\n")
+
+
+def read_data(description: Description, folder: Path, progress: Progress) -> Prepared:
+    """Tokenizer and packed rows; made by the first process, opened by the others."""
+    run, where = description.run, folder / "data"
+
+    def make() -> Prepared:
+        said = set[str]()
+
+        def tell(stage: str, share: float | None) -> None:
+            if stage not in said:
+                said.add(stage)
+                progress.note(f"data: {stage}")
+
+        made = prepare(run, description.model.vocabulary, where, progress=tell)
+        made.tokenizer.save(folder / TOKENIZER)
+        return made
+
+    made = world.first_does(make)
+    data = made if made is not None else open_prepared(run, where)
+    for note in data.notes:
+        progress.note(f"data: {note}")
+    return data
+
+
+def build(description: Description, folder: Path, data: Prepared, progress: Progress) -> Training:
+    """The network and all that trains it, at the newest sound checkpoint if there is one.
+
+    Raises:
+        UserError: the checkpoint belongs to another model, tokenizer or data.
+    """
+    model, run = description.model, description.run
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
+    store = Store(folder, progress.note)
+    newest = store.newest_sound()
+    if newest is None and store.steps():
+        raise UserError(f"no checkpoint in {store.folder} is sound; start anew with another --out")
+    saved = None if newest is None else State.from_json(store.state(newest))
+    if saved is not None:
+        where = str(store.path(newest or 0))
+        check_model(saved.model, model, where)
+        data.tokenizer.check(saved.tokenizer, where)
+    dtype = getattr(torch, saved.dtype) if saved else compute_type(run.precision, model, device)
+    torch.manual_seed(run.seed)
+    network = Grok(model).to(device)
+    network.init_weights(run.seed)
+    training = Training(
+        description=description,
+        folder=folder,
+        data=data,
+        loader=data.loader(run.batch_sequences, run.seed, state=saved.loader if saved else None),
+        engine=Engine(network, dtype, run.optimiser),
+        guard=Guard(),
+        position=saved.position if saved else Position(),
+        store=store,
+        dtype=dtype,
+        device=device,
+    )
+    if saved is not None and newest is not None:
+        training.guard.restore(saved.guard)
+        load_tensors(training, newest)
+    return training
+
+
+def load_tensors(training: Training, step: int) -> None:
+    """Weights, router biases and optimiser states of a checkpoint."""
+    engine = training.engine
+    if not any(each.state for each in engine.optimisers.values()):
+        optimiser.prime(engine.optimisers)
+    training.store.read_into(step, engine.tensors())
+    engine.masters.publish()
+
+
+def run_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a run."""
+    return Tokenizer.load(folder / TOKENIZER)

@@ -1,0 +1,70 @@
+"""The processes of one run: alone, or as torchrun started them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from opencolossus.specs.errors import UserError
+
+T = TypeVar("T")
+
+
+def launched() -> bool:
+    """Whether torchrun (or srun with its variables) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def started() -> bool:
+    """Whether the processes talk to each other."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if started() else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if started() else 1
+
+
+def gather(value: T) -> list[T]:
+    """The value of every process, in order of rank, at every process."""
+    values = [value] * size()
+    if size() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
+def from_first(value: T) -> T:
+    """The value of rank 0, at every process."""
+    box = [value]
+    if size() > 1:
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def first_does(work: Callable[[], T]) -> T | None:
+    """Let rank 0 do something that the others wait for; its mistake is everybody's.
+
+    Returns:
+        What the work gave at rank 0, None elsewhere.
+
+    Raises:
+        UserError: rank 0 ran into it.
+    """
+    done, message = None, ""
+    if rank() == 0:
+        try:
+            done = work()
+        except UserError as error:
+            message = str(error)
+    message = from_first(message)
+    if message:
+        raise UserError(message)
+    return done
