@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -24,7 +26,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of packed documents, every array [rows, sequence] of int64."""
+    """Rows of packed documents, arrays of [rows, sequence], int64."""
 
     tokens: Ints
     """What is read; ``<|pad|>`` where a row is not full."""
@@ -35,8 +37,8 @@ class Batch:
     A position may attend to earlier positions of its own row with the same id, no others."""
     positions: Ints
     """Position within the piece, from 0."""
-    text_bytes: int
-    """Bytes of text that the targets stand for: the denominator of bits per byte."""
+    token_bytes: Ints
+    """Bytes of text that each token id stands for [vocabulary]."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -46,15 +48,30 @@ class Batch:
         """Targets with a loss; a batch may have none."""
         return int((self.targets != IGNORED).sum())
 
-    def slice(self, first: int, end: int, token_bytes: Ints) -> Batch:
-        """The rows from ``first`` to before ``end``."""
-        targets = self.targets[first:end]
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of text that the targets stand for: the denominator of bits per byte."""
+        return int(self.token_bytes[self.targets[self.targets != IGNORED]].sum())
+
+    def micro_batches(self, rows: int) -> Iterator[Batch]:
+        """The batch in parts of ``rows`` rows, for gradient accumulation.
+
+        Raises:
+            UserError: the parts would not be equal.
+        """
+        if len(self) % rows:
+            raise UserError(
+                f"micro_batch {rows} does not divide the {len(self)} sequences of a rank; "
+                f"nearest is {math.gcd(rows, len(self))}"
+            )
+        for first in range(0, len(self), rows):
+            yield self._part(slice(first, first + rows))
+
+    def _part(self, rows: slice) -> Batch:
+        targets = self.targets[rows]
+        bytes_of = self.token_bytes
         return Batch(
-            self.tokens[first:end],
-            targets,
-            self.document_ids[first:end],
-            self.positions[first:end],
-            _text_bytes(targets, token_bytes),
+            self.tokens[rows], targets, self.document_ids[rows], self.positions[rows], bytes_of
         )
 
 
@@ -77,11 +94,13 @@ class Rows:
         """Positions in a row."""
         return self.packing.sequence
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what the rows hold and in which order."""
-        shape = [len(self), self.packing.predictions, self.sequence, self.answers_only]
-        return sha256(f"{self.shards.manifest.fingerprint}{shape}".encode()).hexdigest()
+        packing = self.packing
+        shape = [len(self), packing.predictions, int(packing.starts.sum()), packing.sequence]
+        said = f"{self.shards.manifest.fingerprint}{shape}{self.answers_only}"
+        return sha256(said.encode()).hexdigest()
 
     def batch(self, numbers: Ints) -> Batch:
         """The rows of these numbers; -1 asks for a row of padding."""
@@ -97,7 +116,7 @@ class Rows:
                 targets[row, at:end] = self._masked(read, start) if self.answers_only else read[1:]
                 ids[row, at:end] = piece
                 positions[row, at:end] = np.arange(end - at)
-        return Batch(tokens, targets, ids, positions, _text_bytes(targets, self.token_bytes))
+        return Batch(tokens, targets, ids, positions, self.token_bytes)
 
     def _pieces(self, row: int) -> Iterator[tuple[int, int, int, int]]:
         """Number in the row, first and end position, first token, of each piece."""
@@ -225,7 +244,3 @@ def _part(batch_sequences: int, ranks: int) -> int:
             f"ranks; the nearest run.batch holds {near} sequences"
         )
     return batch_sequences // ranks
-
-
-def _text_bytes(targets: Ints, token_bytes: Ints) -> int:
-    return int(token_bytes[targets[targets != IGNORED]].sum())

@@ -36,8 +36,8 @@ def _feistel(words: Words, half: int, keys: Words) -> Words:
 def _round_keys(key: tuple[int, ...]) -> Words:
     state = np.zeros(1, np.uint64)
     for part in key:
-        state = _mix(state + np.uint64(part % 2**64))
-    return _mix(state + np.arange(1, _ROUNDS + 1, dtype=np.uint64))
+        state = _mix(state ^ np.uint64(part % 2**64))
+    return _mix(state ^ np.arange(1, _ROUNDS + 1, dtype=np.uint64))
 
 
 def _mix(words: Words) -> Words:
