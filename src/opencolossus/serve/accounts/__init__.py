@@ -1,0 +1,1 @@
+"""Subscribers: users, keys, sessions, quotas, usage and their conversations."""

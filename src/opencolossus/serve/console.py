@@ -1,0 +1,46 @@
+"""The terminal chat on this process's own input and output."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from opencolossus.serve.terminal import Settings, Terminal
+from opencolossus.serve.trained import open_run
+
+
+def talk(run: Path, settings: Settings, prompt: str | None) -> None:
+    """Load a run, then answer ``prompt``, or whatever comes in.
+
+    Raises:
+        UserError: the run cannot be talked to, or (from a pipe) a message does not fit.
+    """
+    person = prompt is None and sys.stdin.isatty()
+    trained = open_run(run)  # before the heavy import, so that a wrong folder is answered at once
+    from opencolossus.serve.conversation import Speaker
+
+    if person:
+        print(f"{trained.title}: /help for help, Ctrl-D to leave")
+    engine = trained.engine(slots=1)
+    read = _read_person if person else _read_pipe
+    terminal = Terminal(
+        Speaker(engine, trained.tokenizer), settings, sys.stdout, read, person=person
+    )
+    if prompt is not None:
+        terminal.say(prompt)
+    else:
+        terminal.run()
+
+
+def _read_person() -> str:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  line editing and history come with the import
+    return input("> ")
+
+
+def _read_pipe() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line

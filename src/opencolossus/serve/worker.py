@@ -1,0 +1,95 @@
+"""The engine in a process of its own: what a crash there breaks can be started again."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from opencolossus.serve.request import Delta, Request
+from opencolossus.specs.errors import UserError
+
+if TYPE_CHECKING:
+    from opencolossus.serve.engine import Engine
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Answer this."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Forget this."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The engine can be asked."""
+
+    slots: int
+    context: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The engine cannot be built; no second try will change that."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one step brought, and how the engine stands."""
+
+    deltas: tuple[Delta, ...]
+    running: int
+    waiting: int
+    cached_tokens: int
+
+
+def work(connection: Connection, build: Callable[[], Engine]) -> None:
+    """Build an engine and run it until the other end of the connection closes."""
+    # Ctrl-C reaches the whole process group; when to stop is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        engine = build()
+    except UserError as error:
+        connection.send(Refused(str(error)))
+        return
+    gc.freeze()
+    connection.send(Ready(engine.slots, engine.context))
+    try:
+        while True:
+            _listen(connection, engine)
+            if engine.busy:
+                deltas = tuple(engine.step())
+                connection.send(_progress(engine, deltas))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _progress(engine: Engine, deltas: tuple[Delta, ...]) -> Progress:
+    return Progress(deltas, engine.running, len(engine.queue), engine.cached_tokens)
+
+
+def _listen(connection: Connection, engine: Engine) -> None:
+    """Take every message that is there; wait for one while there is nothing to do."""
+    while connection.poll(0 if engine.busy else None):
+        message = connection.recv()
+        if isinstance(message, Submit):
+            try:
+                engine.submit(message.request)
+            except Exception as error:  # the request's fault, not the engine's
+                failed = Delta(message.request.id, finish="error", error=str(error))
+                connection.send(_progress(engine, (failed,)))
+        elif isinstance(message, Cancel):
+            engine.cancel(message.id)
+            connection.send(_progress(engine, ()))

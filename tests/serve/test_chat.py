@@ -1,0 +1,128 @@
+"""The terminal chat, as a person and as a pipe meet it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHAT = [sys.executable, "-m", "opencolossus", "chat"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+
+
+def chat(*arguments: str, lines: str = "") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*CHAT, *arguments], input=lines.encode(), env=ENVIRONMENT, capture_output=True, timeout=60
+    )
+
+
+def test_a_prompt_gives_one_answer_that_its_seed_repeats(run_folder: Path) -> None:
+    arguments = [str(run_folder), "--prompt", "hello", "--seed", "4", "--max-tokens", "30"]
+    first, second = chat(*arguments), chat(*arguments)
+    assert (first.returncode, first.stderr) == (0, b"")
+    assert first.stdout == second.stdout
+    assert first.stdout.endswith(b"\n")
+    assert len(first.stdout) > 10
+    other = chat(*arguments[:-3], "5", "--max-tokens", "30")
+    assert other.stdout != first.stdout
+
+
+def test_a_pipe_gives_one_answer_per_line(run_folder: Path) -> None:
+    arguments = [str(run_folder), "--seed", "1", "--max-tokens", "1", "--temperature", "0"]
+    done = chat(*arguments, lines="hello\n\nhow are you\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"\n") >= 2
+    assert b">" not in done.stdout.split(b"\n")[0][:1]
+
+
+def test_a_message_longer_than_the_context_is_refused_in_one_sentence(run_folder: Path) -> None:
+    done = chat(str(run_folder), "--prompt", "zq " * 400)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"the model can read" in done.stderr
+
+
+def test_a_run_that_cannot_speak_says_why(run_folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    bare, torn, no_words = (tmp_path / name for name in ("bare", "torn", "no_words"))
+    for copy in (bare, torn, no_words):
+        shutil.copytree(run_folder, copy)
+    shutil.rmtree(bare / "checkpoints")
+    weights = next((torn / "checkpoints").glob("step-*/*.distcp"))
+    weights.write_bytes(weights.read_bytes()[:-9] + b"xxxxxxxxx")
+    (no_words / "tokenizer.json").unlink()
+    for folder, reason in (
+        (tmp_path / "nowhere", "is not a folder"),
+        (empty, "is not the folder of a training run"),
+        (bare, "has no checkpoint yet"),
+        (torn, "has no sound checkpoint"),
+        (no_words, "tokenizer.json is missing"),
+    ):
+        done = chat(str(folder), "--prompt", "hello")
+        last = done.stderr.decode().strip().splitlines()[-1]
+        assert done.returncode == 2, last
+        assert reason in last
+        assert b"Traceback" not in done.stderr
+
+
+class Person:
+    """Somebody at a terminal."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.execvpe(sys.executable, [*CHAT, *arguments], ENVIRONMENT)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self.terminal, text.encode())
+
+    def wait_for(self, text: str) -> str:
+        """Read until ``text`` has appeared after all that was read before."""
+        start, end = len(self.seen), time.monotonic() + 60
+        while text not in self.seen[start:]:
+            assert time.monotonic() < end, self.seen
+            if select.select([self.terminal], [], [], 1)[0]:
+                self.seen += os.read(self.terminal, 4096).decode(errors="replace")
+        return self.seen[start:]
+
+    def leave(self) -> int:
+        status = os.waitpid(self.pid, 0)[1]
+        os.close(self.terminal)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.skipif(not hasattr(pty, "fork"), reason="needs a pseudo-terminal")
+def test_a_person_talks_stops_an_answer_and_leaves(run_folder: Path) -> None:
+    person = Person(str(run_folder), "--seed", "2", "--temperature", "1.5")
+    person.wait_for("> ")
+    person.type("/temprature 1\n")
+    assert "did you mean '/temperature'" in person.wait_for("\n> ")
+    person.type("/temperature 9\n")
+    assert "from 0 to 2" in person.wait_for("\n> ")
+    person.type("/max-tokens 100000\n")
+    person.wait_for("now 100000)\r\n> ")
+    person.type("hello\n")
+    person.wait_for("hello\r\n")
+    while not select.select([person.terminal], [], [], 0.01)[0]:
+        pass
+    os.kill(person.pid, signal.SIGINT)  # what Ctrl-C sends
+    person.wait_for("\n> ")
+    person.type("/max-tokens 3\n")
+    person.wait_for("\n> ")
+    person.type("/clear\n")
+    assert "new conversation" in person.wait_for("\n> ")
+    person.type("how are you\n")
+    person.wait_for("\n> ")
+    person.type("\x04")
+    assert person.leave() == 0
+    assert "Traceback" not in person.seen
