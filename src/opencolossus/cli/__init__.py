@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from opencolossus.cli import catalog, schema, train
+from opencolossus.cli import catalog, chat, schema, train
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("catalog")(catalog.catalog)
+app.command("chat")(chat.chat)
 app.command("schema")(schema.schema)
 app.command("train")(train.train)
 
