@@ -1,0 +1,142 @@
+"""From what was played to the columns of the record."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.faults.process import HOUR
+from opencolossus.power.dispatch import rolling_sum
+from opencolossus.power.supply import present
+from opencolossus.specs.site import Battery, Generators, Grid, Site
+from opencolossus.twin.interruptions import GROUPS
+from opencolossus.twin.play import Played, Scene
+
+Array = NDArray[np.float64]
+SHORT = 1e-9  # W that rounding may leave
+
+
+def columns(scene: Scene, played: Played, available: dict[str, Array]) -> dict[str, Array]:
+    """All columns of the record, [H] each."""
+    return (
+        _gpus(scene, played)
+        | _power(scene, played, available)
+        | _heat(scene, played)
+        | _time(played)
+        | _emissions(scene.site, played)
+        | _dollars(scene, played)
+    )
+
+
+def _gpus(scene: Scene, played: Played) -> dict[str, Array]:
+    pools = list(scene.cluster.pools)
+    in_job = played.job.sum(axis=0)
+    by_pool = {f"pool.{name}": played.powered[row] for row, name in enumerate(pools)}
+    tdp = np.array([[pool.node.gpu.tdp] for pool in scene.cluster.pools.values()])
+    rated = (played.job * tdp).sum(axis=0) / np.maximum(in_job, 1.0)
+    return {
+        "gpus.delivered": scene.fleet.delivered.sum(axis=0),
+        "gpus.ready": scene.fleet.ready.sum(axis=0),
+        "gpus.powered": played.powered.sum(axis=0),
+        "gpus.job": in_job,
+        "gpus.working": in_job * played.working,
+        "gpus.repair": played.repair.sum(axis=0),
+        "cap_w": played.held.cap * rated,
+        "speed": played.speed * (in_job > 0),
+        "tokens": played.tokens,
+    } | by_pool
+
+
+def _power(scene: Scene, played: Played, available: dict[str, Array]) -> dict[str, Array]:
+    sources = {f"source.{name}": power for name, power in played.dispatch.sources.items()}
+    limits = {f"limit.{name}": power for name, power in available.items()}
+    stored = {f"stored.{name}": energy for name, energy in played.dispatch.stored.items()}
+    return (
+        {
+            "power.facility": played.heat.facility,
+            "power.it": played.it_power,
+            "power.chillers": played.heat.chillers,
+            "power.pumps_fans": played.heat.pumps_and_fans,
+            "power.losses": played.heat.losses,
+            "power.limit": played.limit,
+            "power.unserved": np.where(
+                played.dispatch.unserved > SHORT, played.dispatch.unserved, 0.0
+            ),
+        }
+        | sources
+        | limits
+        | stored
+    )
+
+
+def _heat(scene: Scene, played: Played) -> dict[str, Array]:
+    it = played.it_power
+    recycled = scene.site.cooling.recycled_share
+    water = played.heat.water * HOUR
+    return {
+        "temperature.dry_bulb": scene.weather[0],
+        "temperature.wet_bulb": scene.weather[1],
+        "temperature.supply": played.heat.supply,
+        "clock_limit": played.clock,
+        "pue": np.divide(played.heat.facility, it, out=np.full(it.shape, np.nan), where=it > 0),
+        "water_m3": water * (1 - recycled),
+        "water_recycled_m3": water * recycled,
+    }
+
+
+def _time(played: Played) -> dict[str, Array]:
+    account = played.account
+    down = {f"time.{name}": account.down[row] for row, name in enumerate(GROUPS)}
+    return {
+        "time.work": account.work,
+        "time.checkpoint": account.checkpoint,
+        "time.rework": account.rework,
+        "time.waiting": played.waiting,
+        "interruptions": np.bincount(
+            np.minimum(played.struck.strikes.time // HOUR, played.waiting.size - 1).astype(int),
+            minlength=played.waiting.size,
+        ).astype(float),
+    } | down
+
+
+def _emissions(site: Site, played: Played) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    hours = played.tokens.size
+    co2, nox = np.zeros(hours), np.zeros(hours)
+    for name, source in site.power.items():
+        if isinstance(source, Battery):
+            continue
+        energy = played.dispatch.sources[name] * HOUR
+        co2 = co2 + energy * source.carbon
+        if isinstance(source, Generators):
+            emitted = energy * source.nox
+            nox = nox + emitted
+            found[f"fuel_j.{name}"] = energy * source.heat_rate
+            if source.permit is not None:
+                found[f"permit_nox_kg.{name}"] = rolling_sum(emitted, source.permit.used)
+    return {"co2_kg": co2, "nox_kg": nox} | found
+
+
+def _dollars(scene: Scene, played: Played) -> dict[str, Array]:
+    site, hours = scene.site, scene.hours
+    energy, rent = np.zeros(hours.size), np.zeros(hours.size)
+    for name, source in site.power.items():
+        if isinstance(source, Grid):
+            energy = energy + played.dispatch.sources[name] * HOUR * source.tariff
+        elif isinstance(source, Generators):
+            used = played.dispatch.sources[name] * HOUR
+            energy = energy + used * source.heat_rate * source.fuel_price
+            rent = rent + present(source, hours) * source.count * source.rent / 24
+    bought = np.diff(scene.fleet.delivered, axis=1, prepend=0.0)
+    hardware = np.zeros(hours.size)
+    for row, pool in enumerate(scene.cluster.pools.values()):
+        price = pool.node.price
+        if price is None:
+            price = (pool.node.gpu.price or 0.0) * pool.node.gpus
+        hardware = hardware + bought[row] / pool.node.gpus * price
+    return {
+        "usd.energy": energy,
+        "usd.rent": rent,
+        "usd.water": played.heat.water * HOUR * site.water_price,
+        "usd.hardware": hardware,
+    }

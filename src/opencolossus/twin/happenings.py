@@ -1,0 +1,123 @@
+"""The event log: what a person would write into the diary of the site."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.faults.process import HOUR
+from opencolossus.power.supply import present
+from opencolossus.specs.units import POWER, show
+from opencolossus.twin.operating import Operating
+from opencolossus.twin.play import Played, Scene
+from opencolossus.twin.record import Event
+
+Array = NDArray[np.float64]
+
+
+def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[Event, ...]:
+    """All events in order of time; ``permits`` tells the hour at which each ran out."""
+    events = [
+        *_supply(scene),
+        *_plans(scene, played),
+        *_deliveries(scene),
+        *_orders(scene),
+        *_weather(scene),
+        *_goals(scene, played),
+        *_storms(scene),
+    ]
+    for name, hour in permits.items():
+        text = f"{name} stops: its permit for nitrogen oxides is used up"
+        events.append(Event(scene.hours[hour], "permit", text))
+    return tuple(sorted(events, key=lambda event: event.time))
+
+
+def _supply(scene: Scene) -> list[Event]:
+    events = []
+    for name, source in scene.site.power.items():
+        there = present(source, scene.hours)
+        for hour in np.flatnonzero(np.diff(there.astype(int))) + 1:
+            what = "comes on" if there[hour] else "ends"
+            text = f"{name} {what}: {show(source.limit, POWER, 4)}"
+            events.append(Event(scene.hours[hour], "supply", text))
+    return events
+
+
+def _plans(scene: Scene, played: Played) -> list[Event]:
+    epochs = played.epochs
+    return [
+        Event(scene.hours[start], "plan", _describe(plan))
+        for start, plan in zip(epochs.starts, epochs.plans, strict=True)
+    ]
+
+
+def _describe(plan: Operating) -> str:
+    if plan.total == 0:
+        return "No plan: nothing can run"
+    layout = f", {plan.layout}" if plan.layout else ""
+    return (
+        f"{plan.total:,} GPUs at {plan.cap:.0%} of rated power{layout}: "
+        f"{plan.rate / 1e6:.3g} M tokens/s"
+    )
+
+
+def _deliveries(scene: Scene) -> list[Event]:
+    total = scene.fleet.delivered.sum(axis=0)
+    arrived = np.diff(total, prepend=total[0])
+    return [
+        Event(scene.hours[hour], "delivery", f"{arrived[hour]:,.0f} GPUs arrive")
+        for hour in np.flatnonzero(arrived > 0)
+    ]
+
+
+def _orders(scene: Scene) -> list[Event]:
+    return [
+        Event(
+            np.datetime64(order.start, "s"),
+            "order",
+            f"The utility asks for {order.reduction:.0%} less for {order.duration / HOUR:g} h",
+        )
+        for order in scene.site.orders
+        if scene.hours[0] <= np.datetime64(order.start, "h") <= scene.hours[-1]
+    ]
+
+
+def _weather(scene: Scene) -> list[Event]:
+    return [
+        Event(
+            np.datetime64(wave.start, "h"),
+            "weather",
+            f"Heat wave: {wave.dry_bulb:g} K warmer for {wave.days:g} days",
+        )
+        for wave in scene.site.heat_waves
+        if scene.hours[0] <= np.datetime64(wave.start, "h") <= scene.hours[-1]
+    ]
+
+
+def _storms(scene: Scene) -> list[Event]:
+    return [
+        Event(
+            np.datetime64(storm.start, "h"),
+            "storm",
+            f"{storm.cause} failures at {storm.factor:g} times their rate for {storm.days:g} days",
+        )
+        for storm in scene.failures.storms
+        if scene.hours[0] <= np.datetime64(storm.start, "h") <= scene.hours[-1]
+    ]
+
+
+def _goals(scene: Scene, played: Played) -> list[Event]:
+    run = scene.description.run
+    done = np.flatnonzero(np.cumsum(played.tokens) >= run.tokens * (1 - 1e-9))
+    events = []
+    working = np.flatnonzero(played.tokens > 0)
+    if working.size:
+        events.append(Event(scene.hours[working[0]], "run", "The first tokens are trained on"))
+    if done.size:
+        events.append(Event(scene.hours[done[0]], "run", "The last token is trained on"))
+    if run.deadline is not None:
+        day = np.datetime64(run.deadline, "h")
+        if scene.hours[0] <= day <= scene.hours[-1]:
+            late = not done.size or scene.hours[done[0]] > day
+            events.append(Event(day, "deadline", "Deadline " + ("missed" if late else "met")))
+    return events

@@ -1,0 +1,159 @@
+"""Play a description against the calendar."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.cooling import weather
+from opencolossus.power import caps
+from opencolossus.power.dispatch import Storage
+from opencolossus.power.supply import available, contracted, hours_between, present
+from opencolossus.specs import catalog
+from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.failures import Failures
+from opencolossus.specs.site import Battery, Generators
+from opencolossus.specs.units import POWER, show
+from opencolossus.twin import planner as planners
+from opencolossus.twin.columns import columns
+from opencolossus.twin.epochs import Epochs, plan_epochs
+from opencolossus.twin.fleet import fleet
+from opencolossus.twin.happenings import happenings
+from opencolossus.twin.play import Played, Scene, play
+from opencolossus.twin.record import Record
+from opencolossus.twin.summary import forecast, summary
+
+Array = NDArray[np.float64]
+DEFAULT_FAILURES = "llama3-h100"
+
+
+def simulate(
+    description: Description,
+    *,
+    seed: int | None = None,
+    planner: planners.Planner = planners.rough,
+) -> Record:
+    """Play ``description`` hour by hour over its calendar.
+
+    Power, caps, plans and weather are determined; failures and repairs are drawn from ``seed``
+    (the calendar's if left out). The same seed gives the same record.
+
+    Raises:
+        UserError: the description has no site, cluster or calendar, nothing is delivered in time,
+            or the site cannot power one replica of the model on any day.
+    """
+    scene = _scene(description)
+    seed = _seed(description) if seed is None else seed
+    lasting, brief = contracted(scene.site, scene.hours), available(scene.site, scene.hours)
+    used_up: dict[str, int] = {}
+    while True:
+        firm = np.sum(list(lasting.values()), axis=0)
+        epochs = plan_epochs(description, planner, scene.hours, firm, scene.fleet, scene.weather)
+        if not used_up:
+            _something_runs(scene, epochs, firm)
+        played = play(scene, epochs, brief, np.random.SeedSequence(seed))
+        table = columns(scene, played, brief)
+        hour = _permit_used_up(scene, table, used_up)
+        if hour is None:
+            break
+        for limits in (lasting, brief):
+            limits[hour[0]] = np.where(np.arange(scene.hours.size) < hour[1], limits[hour[0]], 0.0)
+    return _record(scene, played, table, used_up, seed)
+
+
+def _record(
+    scene: Scene, played: Played, table: dict[str, Array], used_up: dict[str, int], seed: int
+) -> Record:
+    table = table | {"finish_forecast": forecast(scene, table["tokens"])}
+    kinds, pools = list(scene.failures.causes), list(scene.cluster.pools)
+    strikes = played.struck.strikes
+    assumed = dict.fromkeys(
+        [*caps.ASSUMED.values(), *weather.ASSUMED.values()]
+        + [text for plan in played.epochs.plans for text in plan.assumptions]
+    )
+    return Record(
+        name=scene.description.name,
+        hours=scene.hours,
+        columns=table,
+        events=happenings(scene, played, used_up),
+        failures={
+            "time": strikes.time,
+            "cause": np.array(kinds)[strikes.cause // len(pools)],
+            "pool": np.array(pools)[strikes.cause % len(pools)],
+            "back": played.struck.back,
+        },
+        summary=summary(scene, played, table, seed),
+        assumptions=tuple(assumed),
+    )
+
+
+def _scene(description: Description) -> Scene:
+    site, cluster, calendar = description.site, description.cluster, description.calendar
+    if site is None or cluster is None:
+        raise UserError("simulate needs a site and a cluster; see examples/memphis.yaml")
+    if calendar is None:
+        raise UserError(
+            "simulate needs a calendar; write it like "
+            "calendar: {start: 2024-07-01, end: 2024-12-31}"
+        )
+    failures = cluster.failures or _default_failures()
+    hours = hours_between(calendar.start, calendar.end)
+    storages = {
+        name: Storage(source, present(source, hours).astype(float))
+        for name, source in site.power.items()
+        if isinstance(source, Battery)
+    }
+    return Scene(
+        description=description,
+        site=site,
+        cluster=cluster,
+        failures=failures,
+        hours=hours,
+        weather=weather.hourly(site.climate, hours, site.heat_waves),
+        fleet=fleet(cluster, failures, hours),
+        switches_per_gpu=0.0,
+        storages=storages,
+    )
+
+
+def _default_failures() -> Failures:
+    found = catalog.entry("failures", DEFAULT_FAILURES)
+    assert isinstance(found, Failures)
+    return found
+
+
+def _seed(description: Description) -> int:
+    return description.calendar.seed if description.calendar else 0
+
+
+def _something_runs(scene: Scene, epochs: Epochs, firm: Array) -> None:
+    if any(plan.total for plan in epochs.plans):
+        return
+    start = scene.description.run.start
+    if start is not None and np.datetime64(start, "h") > scene.hours[-1]:
+        raise UserError(
+            f"run.start ({start}) comes after calendar.end "
+            f"({scene.hours[-1].astype('datetime64[D]')}); choose a later end"
+        )
+    raise UserError(
+        f"site.power carries {show(float(firm.max()), POWER, 4)} at most, which is too little for "
+        f"one replica of the model on any day of the calendar; add a source or a smaller model"
+    )
+
+
+def _permit_used_up(
+    scene: Scene, table: dict[str, Array], used_up: dict[str, int]
+) -> tuple[str, int] | None:
+    """The next source whose permit breaks, with the hour; noted in ``used_up``."""
+    found: list[tuple[int, str]] = []
+    for name, source in scene.site.power.items():
+        if isinstance(source, Generators) and source.permit is not None and name not in used_up:
+            over = np.flatnonzero(table[f"permit_nox_kg.{name}"] > source.permit.nox)
+            if over.size:
+                found.append((int(over[0]), name))
+    if not found:
+        return None
+    hour, name = min(found)
+    used_up[name] = hour
+    return name, hour
