@@ -12,7 +12,7 @@ import yaml
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.evidence import Evidence
-from opencolossus.specs.hardware import Fabric, Node, Rack, Switch
+from opencolossus.specs.hardware import Fabric, Gpu, Node, Rack, Switch
 from opencolossus.specs.model import Model
 from opencolossus.specs.site import Battery, Generators, Site
 
@@ -291,6 +291,25 @@ def test_peaks_double_when_precision_halves() -> None:
             assert flops["fp8"] == pytest.approx(2 * flops["bf16"], rel=0.001), name
         if "tf32" in flops:
             assert flops["bf16"] == pytest.approx(2 * flops["tf32"], rel=0.03), name
+
+
+@pytest.mark.parametrize(
+    ("name", "flops_per_clock", "clock"),
+    [
+        ("a100-80", 2048, 1.41e9),  # four tensor cores of 256 products each
+        ("h100-sxm", 4096, 1.83e9),  # four of 512; the tensor cores' boost, below the top clock
+        ("h100-pcie", 4096, 1.62e9),
+        ("mi300x", 2048, 2.1e9),
+        ("b200", 8192, 1.86e9),
+    ],
+)
+def test_peaks_are_units_times_work_per_clock(
+    name: str, flops_per_clock: int, clock: float
+) -> None:
+    gpu: Gpu = catalog.entry("gpus", name)
+    assert gpu.multiprocessors is not None
+    peak = gpu.multiprocessors * flops_per_clock * clock
+    assert gpu.flops["bf16"] == pytest.approx(peak, rel=0.005)
 
 
 def test_memphis_is_hot_in_july_and_its_year_has_the_normal_means() -> None:
