@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -66,6 +67,10 @@ def test_the_given_tokenizer_is_kept(corpus: Path, tmp_path: Path) -> None:
     mine = train(["the power of a site"], 290)
     prepared = prepare(make_run(corpus), 300, tmp_path, tokenizer=mine)
     assert prepared.tokenizer.fingerprint == mine.fingerprint
+    assert prepare(make_run(corpus), 300, tmp_path, tokenizer=mine).reused
+    assert not prepare(make_run(corpus), 300, tmp_path).reused
+    trained = prepare(make_run(corpus), 300, tmp_path).tokenizer
+    assert prepare(make_run(corpus), 300, tmp_path, tokenizer=trained).reused
     with pytest.raises(UserError, match=r"model\.vocabulary is 280, but the tokenizer has 290"):
         prepare(make_run(corpus), 280, tmp_path / "other", tokenizer=mine)
 
@@ -168,3 +173,42 @@ def test_processes_that_prepare_at_once_agree(corpus: Path, tmp_path: Path) -> N
 def test_no_torch_is_imported() -> None:
     code = "import sys, opencolossus.data.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_torn(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("opencolossus.data.shards.Writer.add", full)
+        with pytest.raises(UserError, match=r"No space left on device"):
+            prepare(make_run(corpus), 300, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert not prepare(make_run(corpus), 300, tmp_path).reused
+
+
+def test_a_kill_at_any_moment_leaves_nothing_in_the_way(corpus: Path, tmp_path: Path) -> None:
+    """Killed for real when the tokens are under way; the next one cleans up and goes through."""
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from opencolossus.data.prepare import prepare;"
+        "from opencolossus.specs.run import Data, Run;"
+        "run = Run(data=Data(path=Path(sys.argv[1])), tokens=1e4, batch=128, sequence=32);"
+        "die = lambda stage, share: share and os.kill(os.getpid(), signal.SIGKILL);"
+        "prepare(run, 300, Path(sys.argv[2]), progress=die)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(corpus), str(tmp_path)])
+    assert killed.returncode == -9
+    assert list(tmp_path.glob(".tokens.*.part"))
+    assert not prepare(make_run(corpus), 300, tmp_path).reused
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "tokens"]
+
+
+def test_answers_are_asked_for_where_nobody_answers(write: Write, tmp_path: Path) -> None:
+    lines = [{"messages": [{"role": "user", "content": f"{n} words " * 40}]} for n in range(30)]
+    folder = write("a.jsonl", "\n".join(map(json.dumps, lines)))
+    assert len(prepare(make_run(folder), 300, tmp_path / "run").train) > 4
+    with pytest.raises(UserError, match=r"run\.data\.loss is answers, but .* no assistant says"):
+        prepare(make_run(folder, loss="answers"), 300, tmp_path / "run")

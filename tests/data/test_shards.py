@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opencolossus.data.manifest import FileSum, Manifest
 from opencolossus.data.prepare import Prepared
-from opencolossus.data.shards import FileSum, Manifest, Shards, Writer, held_out
+from opencolossus.data.shards import Shards, Writer, held_out
 from opencolossus.specs.errors import UserError
 
 DOCUMENTS = st.lists(st.lists(st.integers(0, 99_999), min_size=1, max_size=30), min_size=1)
@@ -43,11 +44,13 @@ def manifest(writer: Writer, vocabulary: int, files: list[FileSum]) -> Manifest:
         signature="",
         corpus_sha256="",
         tokenizer="",
+        tokenizer_given=False,
         vocabulary=vocabulary,
         dtype=writer.dtype,
         documents=writer.documents,
         tokens=sum(writer.shard_tokens),
         text_bytes=writer.text_bytes,
+        answers=0,
         bad_records=0,
         first_bad_record="",
         shard_tokens=writer.shard_tokens,

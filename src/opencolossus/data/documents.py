@@ -57,10 +57,14 @@ def plain(text: str) -> str:
     return text.strip().encode("utf-8", "replace").decode("utf-8")
 
 
+def texts_of(document: Document) -> list[str]:
+    """The pieces of text in the document, without roles."""
+    return [document] if isinstance(document, str) else [turn.content for turn in document]
+
+
 def content_bytes(document: Document) -> int:
     """Bytes of text (UTF-8) in the document, without roles and special tokens."""
-    texts = [document] if isinstance(document, str) else [turn.content for turn in document]
-    return sum(len(text.encode()) for text in texts)
+    return sum(len(text.encode()) for text in texts_of(document))
 
 
 def digest(document: Document) -> bytes:

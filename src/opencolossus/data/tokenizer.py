@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.data import chat
-from opencolossus.data.documents import Conversation, Document
+from opencolossus.data.documents import Conversation, Document, texts_of
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.files import write_atomic
 
@@ -102,7 +102,7 @@ class Tokenizer:
 
     def encode_documents(self, documents: Sequence[Document]) -> list[list[int]]:
         """Ids of many documents, on all cores."""
-        texts = [text for document in documents for text in _texts(document)]
+        texts = [text for document in documents for text in texts_of(document)]
         coded = iter(self.rust.encode_batch_fast(texts, add_special_tokens=False))
         return [_assemble(document, coded) for document in documents]
 
@@ -188,15 +188,6 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     missing = vocabulary - rust.get_vocab_size()
     rust.add_special_tokens([AddedToken(f"<|reserved_{n}|>", special=True) for n in range(missing)])
     return Tokenizer(rust)
-
-
-def texts_of(document: Document) -> list[str]:
-    """The pieces of text in a document, without roles."""
-    return _texts(document)
-
-
-def _texts(document: Document) -> list[str]:
-    return [document] if isinstance(document, str) else [turn.content for turn in document]
 
 
 _ROLE_IDS = {"system": chat.SYSTEM_ID, "user": chat.USER_ID, "assistant": chat.ASSISTANT_ID}
