@@ -71,6 +71,7 @@ def test_every_number_has_evidence_and_a_source_that_exists(kind: str) -> None:
             assert leaf.get("source", None) in {None, *data["sources"]}, path
         else:
             assert not is_number(leaf), f"{path}: {leaf} has no evidence"
+            assert not isinstance(leaf, date), f"{path}: {leaf} has no evidence"
             plain = path.endswith(".name") or not isinstance(leaf, str) or not leaf[:1].isdigit()
             assert plain, f"{path}: {leaf!r} is a quantity without evidence"
 
@@ -151,6 +152,8 @@ def test_grok_1_has_the_constants_of_its_release() -> None:
         # 50 MW of substation, 35 of gensets and the 250 MW of turbines that were counted.
         ("colossus-2025-02", date(2025, 2, 17), 335, 0.02),
         ("colossus-2025-06", date(2025, 8, 1), 150 + 247, 0.001),
+        ("colossus-2025-06", date(2024, 7, 15), 43, 0.0),
+        ("colossus-million", date(2026, 6, 1), 300 + 247 + 1505, 0.001),
     ],
 )
 def test_site_has_the_published_power(
