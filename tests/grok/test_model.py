@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import LLAMA, MIXTRAL
+from families import LLAMA, MIXTRAL, build
+from torch.utils.flop_counter import FlopCounterMode
 
 from opencolossus.grok.context import Tokens, packed
 from opencolossus.grok.model import Grok
+from opencolossus.specs.catalog import entry
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import LatentAttention, Model
+
+PUBLISHED = {
+    "grok-1": 314e9,  # xai-org/grok-1, README
+    "grok-2": 269.5e9,  # the sizes of the released files
+    "llama3-8b": 8.03e9,  # model card
+    "llama3-405b": 405e9,  # Meta 2024, table 3
+    "mixtral-8x7b": 46.7e9,  # Mistral AI 2024, section 2
+    "gpt3-175b": 175e9,  # Brown et al. 2020, table 2.1
+}
 
 
 def random_tokens(model: Model, rows: int = 2, length: int = 24, seed: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(model.vocabulary, (rows, length), generator=generator)
+
+
+def countable(model: Model) -> Model:
+    """With a cap no fused attention is taken, whose products PyTorch does not count on a CPU."""
+    return model.model_copy(update={"attention_softcap": 30.0})
 
 
 def count(network: Grok) -> int:
@@ -25,28 +41,35 @@ def test_parameters_are_as_many_as_the_spec_counts(model: Model) -> None:
     assert count(Grok(model)) == model.parameters
 
 
-def test_on_the_meta_device_a_large_model_takes_no_memory() -> None:
-    shape = Model(
-        name="Grok-1",
-        layers=64,
-        width=6144,
-        heads=48,
-        kv_heads=8,
-        head_size=128,
-        vocabulary=131_072,
-        context=8192,
-        activation="gelu",
-        experts=8,
-        experts_per_token=2,
-        expert_feed_forward=32_768,
-        norm_placement="sandwich",
-        tied_embeddings=True,
-        attention_softcap=30.0,
-    )
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_model_of_hundreds_of_gigabytes_builds_on_the_meta_device(name: str) -> None:
+    large = entry("models", name)
+    assert isinstance(large, Model)
     with torch.device("meta"):
-        network = Grok(shape)
-    assert count(network) == shape.parameters
-    assert 315e9 < shape.parameters < 317e9
+        network = Grok(large)
+    assert count(network) == large.parameters
+    assert large.parameters == pytest.approx(PUBLISHED[name], rel=0.006)
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_flops_are_those_that_pytorch_counts(model: Model, length: int) -> None:
+    """PyTorch counts all T keys of each query; the spec counts (T + 1) / 2 that are visible."""
+    grok = build(countable(model))
+    tokens = random_tokens(model, rows=2, length=length)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # A mask of its own, so that no path skips the invisible keys.
+        grok(tokens, positions=torch.arange(length)[None])
+    all_keys = model.flops_per_token(2 * length - 1)
+    assert counter.get_total_flops() == pytest.approx(2 * length * all_keys, rel=1e-9)
+
+
+def test_training_costs_three_times_the_forward_pass(model: Model) -> None:
+    grok = build(countable(model))
+    tokens = random_tokens(model, rows=2, length=1)
+    with FlopCounterMode(display=False) as counter:
+        grok(tokens, positions=torch.zeros(1, 1, dtype=torch.long)).sum().backward()
+    wanted = 2 * model.training_flops_per_token(1)
+    assert counter.get_total_flops() == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_model_from_the_meta_device_equals_one_built_in_place(model: Model) -> None:

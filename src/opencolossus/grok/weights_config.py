@@ -1,0 +1,256 @@
+"""A model's shape as the ``config.json`` that other software reads, and back.
+
+The keys are those of the public Grok-2 release, of ``LlamaConfig`` and of ``MixtralConfig``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.model import Model
+
+Family = Literal["grok", "llama", "mixtral"]
+
+ARCHITECTURES: dict[str, Family] = {
+    "Grok1ForCausalLM": "grok",
+    "Grok1ModelForCausalLM": "grok",
+    "GrokForCausalLM": "grok",
+    "LlamaForCausalLM": "llama",
+    "MixtralForCausalLM": "mixtral",
+}
+"""The classes whose files can be read, by the family whose names they use."""
+
+_ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "silu": "silu", "relu": "relu"}
+_PLAIN: dict[str, Any] = {
+    "embedding_multiplier": 1.0,
+    "output_multiplier": 1.0,
+    "attention_multiplier": None,
+    "attention_softcap": None,
+    "logit_softcap": None,
+    "router_softcap": None,
+    "attention_temperature_length": None,
+    "residual_experts": False,
+}
+"""What Llama and Mixtral have none of."""
+
+
+def family(model: Model) -> Family:
+    """The public family whose files can hold the model.
+
+    Raises:
+        UserError: no family has such a model.
+    """
+    _refuse(model, {"norm": "rms", "positions": "rope", "gated": True, "latent_attention": None})
+    if model.experts:
+        _refuse(model, {"biases": False, "shared_experts": 0, "dense_layers": 0})
+    if model.norm_placement == "sandwich":
+        _refuse(model, {"biases": False})
+        return "grok"
+    _refuse(model, _PLAIN)
+    if model.experts:
+        _refuse(model, {"renormalise_gates": True})
+    return "mixtral" if model.experts else "llama"
+
+
+def _refuse(model: Model, wanted: Mapping[str, Any]) -> None:
+    for field, value in wanted.items():
+        if (have := getattr(model, field)) != value:
+            raise UserError(
+                f"{model.name!r} cannot be exported: no public class has {field}: {have} together "
+                f"with norm_placement: {model.norm_placement}; train with {field}: {value}"
+            )
+
+
+def to_public(model: Model) -> dict[str, Any]:
+    """The ``config.json`` of a model, without what only its files know (dtype, token ids)."""
+    common = {
+        "vocab_size": model.vocabulary,
+        "hidden_size": model.width,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": model.kv_heads,
+        "head_dim": model.head_size,
+        "max_position_embeddings": model.context,
+        "rms_norm_eps": model.norm_epsilon,
+        "rope_theta": model.rope_base,
+        "tie_word_embeddings": model.tied_embeddings,
+        "hidden_act": _ACTIVATIONS[model.activation],
+    }
+    kind = family(model)
+    if kind == "grok":
+        return common | _grok_keys(model)
+    if kind == "llama":
+        return common | {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "intermediate_size": model.feed_forward,
+            "attention_bias": model.biases,
+            "mlp_bias": model.biases,
+        }
+    return common | {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "intermediate_size": model.expert_feed_forward,
+        "num_local_experts": model.experts,
+        "num_experts_per_tok": model.experts_per_token,
+        "sliding_window": None,
+    }
+
+
+def _grok_keys(model: Model) -> dict[str, Any]:
+    dense = model.residual_experts or not model.experts
+    return {
+        "architectures": ["Grok1ForCausalLM"],
+        # A type that every version of transformers knows, as in the public release: SGLang then
+        # reads the configuration without running code from the folder.
+        "model_type": "git",
+        "auto_map": {
+            "AutoConfig": "configuration_grok.Grok1Config",
+            "AutoModel": "modeling_grok.Grok1Model",
+            "AutoModelForCausalLM": "modeling_grok.Grok1ForCausalLM",
+        },
+        "intermediate_size": model.feed_forward if dense else model.expert_feed_forward,
+        "moe_intermediate_size": model.expert_feed_forward,
+        "num_local_experts": model.experts,
+        "num_experts_per_tok": model.experts_per_token,
+        "residual_moe": model.residual_experts,
+        "norm_topk_prob": model.renormalise_gates,
+        "embedding_multiplier_scale": model.embedding_multiplier,
+        "output_multiplier_scale": model.output_multiplier,
+        "attn_output_multiplier": model.attention_multiplier or 1 / math.sqrt(model.head_size),
+        # Zero says "no cap"; where the key is missing, engines assume 30.
+        "attn_logit_softcapping": model.attention_softcap or 0.0,
+        "router_logit_softcapping": model.router_softcap or 0.0,
+        "final_logit_softcapping": model.logit_softcap,
+        "attn_temperature_len": model.attention_temperature_length or -1,
+    }
+
+
+def from_public(config: Mapping[str, Any], name: str) -> Model:
+    """The model that a ``config.json`` describes.
+
+    Raises:
+        UserError: another class, or an option that is not built here (scaled rotary positions,
+            a sliding window), or a key is missing or wrong.
+    """
+    architecture = (config.get("architectures") or ["none"])[0]
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UserError(f"{name}: architectures is {architecture!r}; it can be one of {known}")
+    _refuse_unbuilt(config, name)
+    kind = ARCHITECTURES[architecture]
+    try:
+        values = _common_values(config) | _VALUES[kind](config)
+    except KeyError as error:
+        raise UserError(f"{name}: the key {error.args[0]!r} is missing") from None
+    return Model(name=name, **values)
+
+
+def _refuse_unbuilt(config: Mapping[str, Any], name: str) -> None:
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    for key, value, good in (
+        ("rope_scaling", kind, ("default",)),
+        ("rope_type", config.get("rope_type") or "original", ("original", "default")),
+        ("sliding_window", config.get("sliding_window") or 0, (0,)),
+    ):
+        if value not in good:
+            raise UserError(f"{name}: {key} {value!r} is not built here; it can be {good[0]!r}")
+
+
+def _common_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    heads, width = config["num_attention_heads"], config["hidden_size"]
+    rope = config.get("rope_parameters") or {}
+    return {
+        "vocabulary": config["vocab_size"],
+        "width": width,
+        "layers": config["num_hidden_layers"],
+        "heads": heads,
+        "kv_heads": config.get("num_key_value_heads") or heads,
+        "head_size": config.get("head_dim") or width // heads,
+        "context": config["max_position_embeddings"],
+        "norm_epsilon": config.get("rms_norm_eps", 1e-5),
+        "rope_base": config.get("rope_theta", rope.get("rope_theta", 10_000.0)),
+        "tied_embeddings": config.get("tie_word_embeddings", False),
+    }
+
+
+def _activation(config: Mapping[str, Any], default: str) -> str:
+    public = config.get("hidden_act", default)
+    names = {value: key for key, value in _ACTIVATIONS.items()} | {"gelu": "gelu"}
+    if public not in names:
+        raise UserError(f"hidden_act is {public!r}; it can be one of {', '.join(names)}")
+    return names[public]
+
+
+def _grok_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    experts = config["num_local_experts"]
+    residual = config.get("residual_moe", False)
+    inner = config["intermediate_size"]
+    scale = config.get("attn_output_multiplier")
+    usual = scale is None or math.isclose(scale, 1 / math.sqrt(config["head_dim"]), rel_tol=1e-9)
+    temperature = config.get("attn_temperature_len", -1)
+    return {
+        "activation": _activation(config, "gelu_pytorch_tanh"),
+        "norm_placement": "sandwich",
+        "feed_forward": inner if residual or not experts else 0,
+        "experts": experts,
+        "experts_per_token": config["num_experts_per_tok"] if experts else 0,
+        "expert_feed_forward": config.get("moe_intermediate_size", inner) if experts else 0,
+        "residual_experts": residual,
+        "renormalise_gates": config.get("norm_topk_prob", False),
+        "embedding_multiplier": config["embedding_multiplier_scale"],
+        "output_multiplier": config["output_multiplier_scale"],
+        "attention_multiplier": None if usual else scale,
+        "attention_softcap": config.get("attn_logit_softcapping", 30.0) or None,
+        "router_softcap": config.get("router_logit_softcapping", 30.0) or None,
+        "logit_softcap": config.get("final_logit_softcapping") or None,
+        "attention_temperature_length": temperature if temperature > 0 else None,
+    }
+
+
+def _llama_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    biases = config.get("attention_bias", False)
+    if biases != config.get("mlp_bias", False):
+        raise UserError("attention_bias and mlp_bias differ; they must be the same")
+    return {
+        "activation": _activation(config, "silu"),
+        "feed_forward": config["intermediate_size"],
+        "biases": biases,
+    }
+
+
+def _mixtral_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "activation": _activation(config, "silu"),
+        "experts": config["num_local_experts"],
+        "experts_per_token": config["num_experts_per_tok"],
+        "expert_feed_forward": config["intermediate_size"],
+        "renormalise_gates": True,
+    }
+
+
+_VALUES = {"grok": _grok_values, "llama": _llama_values, "mixtral": _mixtral_values}
+
+
+def caveats(model: Model) -> list[str]:
+    """Where engines that read the files by their own code compute something else."""
+    if family(model) != "grok":
+        return []
+    notes = []
+    if model.activation != "gelu":
+        notes.append(f"SGLang and llama.cpp compute GELU where this model has {model.activation}")
+    if not model.experts:
+        notes.append("SGLang and llama.cpp cannot load a Grok without experts")
+    elif model.router_softcap != 30.0:
+        notes.append(f"SGLang caps router logits at 30; this model: {model.router_softcap}")
+    if model.renormalise_gates:
+        notes.append("SGLang does not renormalise the gates of the chosen experts")
+    if model.attention_multiplier is not None:
+        notes.append("SGLang scales attention scores by 1/sqrt(head_size)")
+    if model.experts and model.activation == "gelu":
+        notes.append("vLLM's fused experts compute SiLU unless a plugin says otherwise")
+    return notes
