@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from opencolossus.cli import catalog, chat, schema, train
+from opencolossus.cli import catalog, chat, schema, simulate, train
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("catalog")(catalog.catalog)
 app.command("chat")(chat.chat)
 app.command("schema")(schema.schema)
+app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
 
 

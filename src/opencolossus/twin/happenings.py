@@ -13,6 +13,8 @@ from opencolossus.twin.play import Played, Scene
 from opencolossus.twin.record import Event
 
 Array = NDArray[np.float64]
+ORDER = ("weather", "storm", "order", "permit", "supply", "delivery", "plan", "run", "deadline")
+"""Causes before effects among events of one hour."""
 
 
 def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[Event, ...]:
@@ -29,7 +31,7 @@ def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[E
     for name, hour in permits.items():
         text = f"{name} stops: its permit for nitrogen oxides is used up"
         events.append(Event(scene.hours[hour], "permit", text))
-    return tuple(sorted(events, key=lambda event: event.time))
+    return tuple(sorted(events, key=lambda event: (event.time, ORDER.index(event.kind))))
 
 
 def _supply(scene: Scene) -> list[Event]:

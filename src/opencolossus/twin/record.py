@@ -51,6 +51,10 @@ class Record:
         start = prefix + "."
         return {k[len(start) :]: v for k, v in self.columns.items() if k.startswith(start)}
 
+    def summary_json(self) -> str:
+        """The summary with what it leans on, as JSON."""
+        return json.dumps(self.summary | {"assumptions": list(self.assumptions)}, indent=2)
+
     def write(self, folder: Path, extra: dict[str, str] | None = None) -> None:
         """Write all files into ``folder``, or leave what was there.
 
@@ -83,8 +87,7 @@ class Record:
         }
         pq.write_table(pa.table(events), folder / FILES[1])
         pq.write_table(pa.table(self.failures), folder / FILES[2], compression="zstd")
-        summary = self.summary | {"assumptions": list(self.assumptions)}
-        (folder / FILES[3]).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (folder / FILES[3]).write_text(self.summary_json() + "\n", encoding="utf-8")
         for name, text in extra.items():
             (folder / name).write_text(text, encoding="utf-8")
 

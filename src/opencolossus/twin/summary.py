@@ -60,7 +60,7 @@ def finish(scene: Scene, tokens: NDArray[np.float64]) -> dict[str, Any]:
 def forecast(scene: Scene, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
     """Expected time of the last token in s since 1970 at each hour, from the pace of a week.
 
-    Not a number before the first token and where nothing moves.
+    Not a number in the first week of work and where nothing moves.
     """
     total = np.cumsum(tokens)
     week = min(168, tokens.size)
@@ -70,7 +70,9 @@ def forecast(scene: Scene, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
     left = np.maximum(scene.description.run.tokens - total, 0.0)
     wait = np.divide(left, pace, out=np.full(tokens.size, np.nan), where=pace > 0)
     now = scene.hours.astype("datetime64[s]").astype(float)
-    return np.asarray(np.where(wait < 24 * 36525, now + wait * HOUR, np.nan))
+    started = np.cumsum(tokens > 0) > week
+    known = started & (wait < 24 * 36525)
+    return np.asarray(np.where(known, now + wait * HOUR, np.nan))
 
 
 def _time(played: Played, columns: Columns) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""``colossus simulate``: a site played against its calendar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opencolossus.cli.common import AsJson, Sets, SpecPath, console, load
+
+
+def simulate(
+    spec: SpecPath,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the record and the page; out/NAME of the file if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Seed of the dice; the calendar's if left out.", show_default=False
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Play this many seeds and give the spread.")] = 1,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: AsJson = False,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Play SPEC day by day: supply, deliveries, heat, failures, tokens, dollars.
+
+    Writes record.parquet (by hour), events.parquet, failures.parquet, summary.json and
+    index.html into one folder, all of them or none.
+    """
+    from opencolossus.report import simulation_page, simulation_story
+    from opencolossus.twin.simulate import simulate as play
+
+    loaded = load(spec, sets)
+    record = play(loaded.description, seed=seed)
+    folder = out or Path("out") / spec.stem
+    record.write(folder, {"index.html": simulation_page.render(record)})
+    if as_json:
+        typer.echo(record.summary_json())
+    else:
+        simulation_story.show(console(), record)
+        console().print(f"\nRecord and page: {folder / 'index.html'}")
+    if open_page:
+        typer.launch(str(folder / "index.html"))

@@ -1,0 +1,160 @@
+"use strict";
+(function () {
+  const root = document.documentElement;
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const timelines = figures.filter((figure) => figure.timeline);
+  let marked = null;
+
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const asked = new URLSearchParams(location.search).get("theme");
+  let chosen = asked;
+  function theme() {
+    root.dataset.theme = chosen || (dark.matches ? "dark" : "light");
+  }
+  theme();
+
+  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+
+  // Colours are written "--c1" or "--c1/0.3" in the figures and looked up when they are drawn.
+  function coloured(value) {
+    if (typeof value === "string" && value.startsWith("--")) {
+      const [name, alpha] = value.split("/");
+      const colour = css(name);
+      if (!alpha) return colour;
+      const part = (at) => parseInt(colour.slice(at, at + 2), 16);
+      return `rgba(${part(1)},${part(3)},${part(5)},${alpha})`;
+    }
+    if (Array.isArray(value)) return value.length && typeof value[0] === "number" ? value : value.map(coloured);
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v)]));
+    }
+    return value;
+  }
+
+  function mark() {
+    return marked === null ? [] : [{
+      type: "line", x0: marked, x1: marked, y0: 0, y1: 1, yref: "paper",
+      line: { color: css("--accent"), width: 1.5, dash: "dot" },
+    }];
+  }
+
+  function layout(figure) {
+    const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"),
+      tickfont: { color: css("--soft"), size: 11 }, automargin: true };
+    const wide = window.innerWidth > 720;
+    const base = {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, color: css("--ink"), size: 12 },
+      margin: { l: wide ? 62 : 46, r: wide ? 18 : 8, t: 8, b: 34 }, height: figure.height,
+      hovermode: figure.timeline ? "x unified" : "closest",
+      hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") } },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11, color: css("--soft") } },
+      dragmode: wide ? "zoom" : false,
+    };
+    const own = coloured(figure.layout || {});
+    const merged = Object.assign(base, own);
+    for (const name of ["xaxis", "yaxis", "yaxis2"]) {
+      if (name !== "yaxis2" || own[name]) {
+        merged[name] = Object.assign({}, axis, own[name] || {});
+        if (name !== "xaxis" && !wide) merged[name].title = undefined;
+      }
+    }
+    merged.shapes = (own.shapes || []).concat(figure.timeline ? mark() : []);
+    return merged;
+  }
+
+  function draw(figure) {
+    const place = document.getElementById(figure.key);
+    if (place) {
+      const kept = figure.timeline && range ? { range: range.slice() } : {};
+      const drawn = layout(figure);
+      Object.assign(drawn.xaxis, kept);
+      Plotly.react(place, coloured(figure.data), drawn, { displayModeBar: false, responsive: true });
+    }
+  }
+
+  // All time lines show the same stretch of time.
+  let range = null;
+  let busy = false;
+  function follow(place) {
+    place.on("plotly_relayout", (change) => {
+      if (busy) return;
+      let next;
+      if (change["xaxis.autorange"]) next = null;
+      else if (change["xaxis.range[0]"]) next = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+      else return;
+      range = next;
+      busy = true;
+      const update = range ? { "xaxis.range": range } : { "xaxis.autorange": true };
+      Promise.all(timelines.map((f) => document.getElementById(f.key))
+        .filter((other) => other && other !== place)
+        .map((other) => Plotly.relayout(other, update))).finally(() => { busy = false; });
+    });
+  }
+
+  figures.forEach(draw);
+  timelines.forEach((figure) => {
+    const place = document.getElementById(figure.key);
+    if (place) follow(place);
+  });
+
+  document.querySelectorAll("[data-time]").forEach((button) => {
+    button.addEventListener("click", () => {
+      const off = button.getAttribute("aria-pressed") === "true";
+      document.querySelectorAll("[data-time]").forEach((b) => b.setAttribute("aria-pressed", "false"));
+      button.setAttribute("aria-pressed", String(!off));
+      marked = off ? null : button.dataset.time;
+      busy = true;
+      timelines.forEach(draw);
+      busy = false;
+    });
+  });
+
+  const toggle = document.getElementById("theme");
+  function redraw() { busy = true; figures.forEach(draw); halls(); busy = false; }
+  if (toggle) toggle.addEventListener("click", () => {
+    chosen = root.dataset.theme === "dark" ? "light" : "dark";
+    theme();
+    redraw();
+  });
+  dark.addEventListener("change", () => { theme(); redraw(); });
+
+  // The plan of the halls: one small square per rack.
+  const plan = document.getElementById("hall-data");
+  const slider = document.getElementById("hall-day");
+  function mix(a, b, t) {
+    const part = (c, at) => parseInt(c.slice(at, at + 2), 16);
+    return `rgb(${[1, 3, 5].map((at) => Math.round(part(a, at) + (part(b, at) - part(a, at)) * t)).join(",")})`;
+  }
+  function halls() {
+    if (!plan || !slider) return;
+    const data = JSON.parse(plan.textContent);
+    const day = Number(slider.value);
+    document.getElementById("hall-date").value = data.days[day];
+    let powered = data.powered[day];
+    let delivered = data.delivered[day];
+    const level = Math.min(1, data.rack_kw[day] / data.rack_kw_most || 0);
+    document.querySelectorAll(".hall canvas").forEach((canvas, index) => {
+      const racks = data.halls[index];
+      const columns = Math.ceil(Math.sqrt(racks * 1.6));
+      const rows = Math.ceil(racks / columns);
+      canvas.width = columns * 7;
+      canvas.height = rows * 7;
+      const pen = canvas.getContext("2d");
+      const on = Math.min(racks, powered);
+      for (let rack = 0; rack < racks; rack++) {
+        pen.fillStyle = rack < on ? mix(css("--cold"), css("--hot"), level)
+          : rack < delivered ? css("--c6") : css("--empty");
+        pen.fillRect((rack % columns) * 7, Math.floor(rack / columns) * 7, 6, 6);
+      }
+      canvas.parentElement.querySelector("span").textContent =
+        `Hall ${index + 1}: ${on.toLocaleString("en")} of ${racks.toLocaleString("en")} racks on` +
+        (on ? `, ${data.rack_kw[day].toFixed(0)} kW each` : "");
+      powered = Math.max(0, powered - racks);
+      delivered = Math.max(0, delivered - racks);
+    });
+  }
+  if (slider) slider.addEventListener("input", halls);
+  halls();
+  root.dataset.drawn = "yes";
+})();

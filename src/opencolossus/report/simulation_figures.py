@@ -1,0 +1,306 @@
+"""The pictures of a simulation, each from columns of its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.report.page import Figure, Trace, rounded
+from opencolossus.report.simulation_story import LOSSES
+from opencolossus.twin.record import Record
+
+Array = NDArray[np.float64]
+POINTS = 800
+"""Points per line; a longer record is averaged over stretches of equal length."""
+COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c7", "--c8", "--c6")
+HALLS_NOTE = (
+    "One square per rack, filled in the order in which halls are filled. The record keeps classes "
+    "of equal racks, so racks of one class have one colour."
+)
+
+
+def supply(record: Record) -> Figure:
+    """Power by source against what could be carried."""
+    traces = [
+        _line(record, power / 1e6, name, COLOURS[i % len(COLOURS)], stackgroup="sources", width=0.5)
+        for i, (name, power) in enumerate(record.prefixed("source").items())
+        if np.abs(power).max() > 0
+    ]
+    for trace in traces:
+        trace["fillcolor"] = trace["line"]["color"] + "/0.65"
+    limit = np.sum(list(record.prefixed("limit").values()), axis=0)
+    traces.append(_line(record, limit / 1e6, "contracted limit", "--soft", dash="dash"))
+    traces.append(_line(record, record["power.facility"] / 1e6, "demand", "--ink", width=1.2))
+    return Figure(
+        "supply",
+        "Power, MW.",
+        traces,
+        {"yaxis": {"rangemode": "tozero"}},
+        note="What each source delivers, stacked, against what the sources could deliver.",
+        height=320,
+        timeline=True,
+    )
+
+
+def gpus(record: Record) -> Figure:
+    """GPUs delivered, powered, working, in repair."""
+    names = {
+        "delivered": ("--c6", None),
+        "powered": ("--c2", None),
+        "working": ("--c4", "tozeroy"),
+        "repair": ("--c3", None),
+    }
+    traces = []
+    for name, (colour, fill) in names.items():
+        trace = _line(record, record[f"gpus.{name}"], name, colour, shape="hv")
+        if fill:
+            trace |= {"fill": fill, "fillcolor": colour + "/0.15"}
+        traces.append(trace)
+    traces.append(
+        _line(record, record["cap_w"], "power cap, W", "--c5", dash="dot") | {"yaxis": "y2"}
+    )
+    layout = {
+        "yaxis": {"rangemode": "tozero"},
+        "yaxis2": {
+            "overlaying": "y",
+            "side": "right",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "tickmode": "auto",
+        },
+    }
+    return Figure(
+        "gpus",
+        "GPUs, and the power cap of each in W (right).",
+        traces,
+        layout,
+        height=280,
+        timeline=True,
+    )
+
+
+def tokens(record: Record) -> Figure:
+    """Tokens against the goal, and when they will be done."""
+    total = np.cumsum(record["tokens"]) / 1e12
+    goal = record.summary["tokens_goal"] / 1e12
+    traces = [
+        _line(record, total, "tokens, T", "--c4", last=True)
+        | {"fill": "tozeroy", "fillcolor": "--c4/0.15"},
+        _line(record, np.full(total.size, goal), "goal", "--soft", dash="dash"),
+    ]
+    wait = (record["finish_forecast"] - record.hours.astype("datetime64[s]").astype(float)) / 86400
+    traces.append(
+        _line(record, wait, "days to go", "--c5", dash="dot", last=True) | {"yaxis": "y2"}
+    )
+    band = record.prefixed("band")
+    if band:
+        low, high = np.cumsum(band["low"]) / 1e12, np.cumsum(band["high"]) / 1e12
+        traces += _band(record, low, high)
+    shapes = []
+    deadline = record.summary["deadline"]
+    if deadline:
+        shapes.append(
+            {
+                "type": "line",
+                "x0": deadline,
+                "x1": deadline,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": "--bad", "width": 1.2},
+            }
+        )
+    layout: dict[str, Any] = {
+        "yaxis": {"rangemode": "tozero"},
+        "yaxis2": {
+            "overlaying": "y",
+            "side": "right",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "tickmode": "auto",
+        },
+        "shapes": shapes,
+    }
+    note = "Days to go at the pace of the last week (right)."
+    if deadline:
+        note += " The red line is the deadline."
+    return Figure("tokens", "Tokens, trillions.", traces, layout, note, 280, timeline=True)
+
+
+def _band(record: Record, low: Array, high: Array) -> list[Trace]:
+    upper = _line(record, high, "90 % of the runs", "--c4", width=0, last=True)
+    lower = _line(record, low, "90 % of the runs", "--c4", width=0, last=True)
+    lower |= {"fill": "tonexty", "fillcolor": "--c4/0.25", "showlegend": False}
+    return [upper, lower]
+
+
+def temperatures(record: Record) -> Figure:
+    """Air, wet bulb, facility water."""
+    traces = [
+        _line(record, record["temperature.dry_bulb"], "air", "--c3", width=1),
+        _line(record, record["temperature.wet_bulb"], "wet bulb", "--c1", width=1),
+        _line(record, record["temperature.supply"], "water to cold plates", "--c2"),
+    ]
+    return Figure("temperatures", "Temperatures, °C.", traces, timeline=True)
+
+
+def effectiveness(record: Record) -> Figure:
+    """PUE and water by day."""
+    water = (record["water_m3"] + record["water_recycled_m3"]) * 24
+    traces = [
+        _line(record, record["pue"], "PUE", "--c5"),
+        _line(record, water, "water, m³ a day", "--c8", width=1) | {"yaxis": "y2"},
+    ]
+    layout = {
+        "yaxis2": {
+            "overlaying": "y",
+            "side": "right",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "tickmode": "auto",
+        }
+    }
+    return Figure("effectiveness", "PUE, and water (right).", traces, layout, timeline=True)
+
+
+def emissions(record: Record) -> Figure:
+    """CO2, and NOx against its permits."""
+    traces = [
+        _line(record, np.cumsum(record["co2_kg"]) / 1e6, "CO2, kt", "--c6", last=True),
+        _line(record, np.cumsum(record["nox_kg"]) / 1e3, "NOx, t", "--c2", last=True)
+        | {"yaxis": "y2"},
+    ]
+    for name, permit in record.summary["site"]["permits"].items():
+        rolling = record[f"permit_nox_kg.{name}"] / 1e3
+        traces.append(
+            _line(record, rolling, f"{name}: NOx of 12 months, t", "--c3", last=True)
+            | {"yaxis": "y2"}
+        )
+        traces.append(
+            _line(record, np.full(rolling.size, permit / 1e3), f"{name}: permit", "--bad", "dash")
+            | {"yaxis": "y2"}
+        )
+    layout = {
+        "yaxis": {"rangemode": "tozero"},
+        "yaxis2": {
+            "overlaying": "y",
+            "side": "right",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "tickmode": "auto",
+        },
+    }
+    return Figure("emissions", "CO2 so far, kt, and NOx, t (right).", traces, layout, timeline=True)
+
+
+def dollars(record: Record) -> Figure:
+    """Running costs so far."""
+    names = {"energy": "--c2", "rent": "--c5", "water": "--c8"}
+    traces = []
+    for name, colour in names.items():
+        spent = np.cumsum(record[f"usd.{name}"]) / 1e6
+        trace = _line(record, spent, name, colour, last=True, stackgroup="usd", width=0.5)
+        traces.append(trace | {"fillcolor": colour + "/0.6"})
+    return Figure("dollars", "Running costs so far, $ million.", traces, timeline=True)
+
+
+def waterfall(record: Record) -> Figure:
+    """From all of the job's time to what counts."""
+    loss = record.summary["loss"]
+    shown = sorted(((n, v) for n, v in loss.items() if v >= 5e-5), key=lambda item: -item[1])
+    labels = ["time of the job", *(LOSSES[name] for name, _ in shown), "what counts"]
+    values = [100.0, *(-100 * share for _, share in shown), 0.0]
+    measure = ["absolute", *("relative" for _ in shown), "total"]
+    left = 100 * (1 - sum(share for _, share in shown))
+    text = ["100 %", *(f"−{100 * share:.2f} %" for _, share in shown), f"{left:.1f} %"]
+    trace = {
+        "type": "waterfall",
+        "x": labels,
+        "y": rounded(values),
+        "measure": measure,
+        "text": text,
+        "textposition": "outside",
+        "cliponaxis": False,
+        "connector": {"line": {"color": "--line", "width": 1}},
+        "decreasing": {"marker": {"color": "--c3"}},
+        "totals": {"marker": {"color": "--c4"}},
+        "hovertemplate": "%{x}: %{text}<extra></extra>",
+    }
+    low = max(0.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
+    layout = {
+        "yaxis": {"range": [low, 100 + 0.12 * (100 - low)], "ticksuffix": " %"},
+        "showlegend": False,
+        "xaxis": {"tickangle": "auto"},
+    }
+    return Figure(
+        "waterfall",
+        "Share of the job's time, from its start to its end.",
+        [trace],
+        layout,
+        height=330,
+    )
+
+
+def hall_plan(record: Record) -> dict[str, Any] | None:
+    """Racks on, delivered and their power by day; nothing where the halls are not known."""
+    site = record.summary["site"]
+    if not site["halls"] or not site["gpus_per_rack"]:
+        return None
+    each = site["gpus_per_rack"]
+    noon = np.arange(12, record.hours.size, 24)
+    powered = np.ceil(record["gpus.powered"][noon] / each)
+    delivered = np.ceil(record["gpus.delivered"][noon] / each)
+    it = record["power.it"]
+    on = np.maximum(record["gpus.powered"] / each, 1.0)
+    kilowatts = np.where(record["gpus.powered"] > 0, it / on / 1e3, 0.0)
+    racks = -(-site["gpus_per_hall"] // each)
+    busy = np.flatnonzero(powered == powered.max())
+    return {
+        "days": [str(d) for d in record.hours[noon].astype("datetime64[D]")],
+        "powered": powered.astype(int).tolist(),
+        "delivered": delivered.astype(int).tolist(),
+        "rack_kw": rounded(kilowatts[noon].tolist()),
+        "rack_kw_most": float(kilowatts.max()) or 1.0,
+        "halls": [int(racks)] * int(site["halls"]),
+        "first": int(busy[0]),
+    }
+
+
+def _line(
+    record: Record,
+    values: Array,
+    name: str,
+    colour: str,
+    dash: str = "solid",
+    width: float = 1.6,
+    shape: str = "linear",
+    last: bool = False,
+    stackgroup: str | None = None,
+) -> Trace:
+    """A line over time; ``last`` takes the end of each stretch (sums) instead of its mean."""
+    times, short = thin(record.hours, values, last)
+    trace: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [str(t) for t in times],
+        "y": rounded(short.tolist()),
+        "name": name,
+        "line": {"color": colour, "width": width, "dash": dash, "shape": shape},
+    }
+    if stackgroup:
+        trace["stackgroup"] = stackgroup
+    return trace
+
+
+def thin(hours: NDArray[np.datetime64], values: Array, last: bool) -> tuple[Any, Array]:
+    """Average (or take the last of) stretches so that at most ``POINTS`` remain."""
+    stride = -(-hours.size // POINTS)
+    whole = hours.size // stride * stride
+    blocks = values[:whole].reshape(-1, stride)
+    short = blocks[:, -1] if last else blocks.mean(axis=1)
+    if whole < values.size:
+        tail = values[-1:] if last else values[whole:].mean(keepdims=True)
+        short = np.concatenate([short, tail])
+    return hours[::stride], short

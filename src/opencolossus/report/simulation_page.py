@@ -1,0 +1,94 @@
+"""The page of a simulation."""
+
+from __future__ import annotations
+
+from opencolossus.report import simulation_figures as figures
+from opencolossus.report.page import Page, Section, embed, escape
+from opencolossus.report.simulation_story import day, story, tiles
+from opencolossus.twin.record import Record
+from opencolossus.version import __version__
+
+
+def render(record: Record) -> str:
+    """The page as HTML, from the record alone.
+
+    Raises:
+        UserError: plotly is not installed.
+    """
+    s = record.summary
+    return Page(
+        title=record.name,
+        subtitle=f"{s['site']['name']}, {day(s['start'])} to {day(s['end'])}",
+        story=story(record),
+        tiles=tiles(record),
+        sections=_sections(record),
+        footer=f"Drawn by colossus {__version__} from the record of one simulation, "
+        f"seed {s['seed']}. Hours are local time.",
+    ).render()
+
+
+def _sections(record: Record) -> list[Section]:
+    sections = [
+        Section(
+            "Through time",
+            "Drag across a plot to zoom into all of them; double-click to zoom out.",
+            [figures.supply(record), figures.gpus(record), figures.tokens(record)],
+        ),
+        Section("What happened", "Choose an event to mark its moment above.", (), _events(record)),
+        Section("Where the time went", "", [figures.waterfall(record)]),
+        Section(
+            "Heat and water",
+            "",
+            [figures.temperatures(record), figures.effectiveness(record)],
+            pair=True,
+        ),
+        Section(
+            "Air and money", "", [figures.emissions(record), figures.dollars(record)], pair=True
+        ),
+    ]
+    plan = figures.hall_plan(record)
+    if plan is not None:
+        sections.insert(3, Section("The halls", figures.HALLS_NOTE, (), _halls(plan)))
+    if record.assumptions:
+        sections.append(Section(body=_assumptions(record)))
+    return sections
+
+
+def _events(record: Record) -> str:
+    rows = "".join(
+        f'<li><button type="button" data-time="{event.time}" aria-pressed="false">'
+        f"<time>{str(event.time.astype('datetime64[m]')).replace('T', ' ')}</time>"
+        f'<span class="kind">{escape(event.kind)}</span><span>{escape(event.text)}</span>'
+        "</button></li>"
+        for event in record.events
+    )
+    return f'<div class="card"><ul class="events">{rows}</ul></div>'
+
+
+def _halls(plan: dict[str, object]) -> str:
+    days, halls = plan["days"], plan["halls"]
+    assert isinstance(days, list)
+    assert isinstance(halls, list)
+    canvases = "".join('<div class="hall"><canvas></canvas><span></span></div>' for _ in halls)
+    keys = "".join(
+        f'<span class="key"><i style="background:var({colour})"></i>{text}</span>'
+        for colour, text in (
+            ("--hot", "on, at full power"),
+            ("--cold", "on, idle"),
+            ("--c6", "delivered, dark"),
+            ("--empty", "empty place"),
+        )
+    )
+    return (
+        '<div class="card"><div class="slide">'
+        f'<input type="range" id="hall-day" min="0" max="{len(days) - 1}" '
+        f'value="{plan["first"]}" aria-label="Day"><output id="hall-date"></output>{keys}</div>'
+        f'<div class="halls">{canvases}</div></div>'
+        f'<script type="application/json" id="hall-data">{embed(plan)}</script>'
+    )
+
+
+def _assumptions(record: Record) -> str:
+    rows = "".join(f"<li>{escape(text)}</li>" for text in record.assumptions)
+    heading = "What this leans on that nobody published"
+    return f"<details open><summary>{heading}</summary><ul>{rows}</ul></details>"

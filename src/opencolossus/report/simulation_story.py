@@ -1,0 +1,146 @@
+"""A simulation in words: five sentences, key figures, a table for the terminal."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from opencolossus.specs import units
+from opencolossus.twin.record import Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOSSES = {
+    "gpu": "GPU failures",
+    "host": "host failures",
+    "network": "network failures",
+    "software": "software failures",
+    "site": "site without power",
+    "planned": "maintenance",
+    "change": "changes of plan",
+    "checkpoint": "checkpoints",
+    "rework": "work done twice",
+    "throttled": "caps below plan and heat",
+    "missing": "servers in repair",
+}
+
+
+def story(record: Record) -> list[str]:
+    """What happened, in five sentences."""
+    s = record.summary
+    return [_power_sentence(s), _tokens_sentence(s), *_time_sentences(s), _bill_sentence(s)]
+
+
+def _power_sentence(s: dict[str, Any]) -> str:
+    gpus = s["gpus"]
+    return (
+        f"Between {day(s['start'])} and {day(s['end'])}, {s['name']} received "
+        f"{gpus['delivered']:,.0f} GPUs and powered up to {gpus['powered']:,.0f} of them; "
+        f"it drew {amount(s['peak_power'], units.POWER)} at most, at a PUE of {s['pue']:.2f}."
+    )
+
+
+def _tokens_sentence(s: dict[str, Any]) -> str:
+    done, goal, finish = count(s["tokens"]), count(s["tokens_goal"]), s["finish"]
+    if finish["reached"]:
+        text = f"All {goal} tokens were trained on by {day(finish['day'])}"
+    elif finish["day"]:
+        text = f"{done} of {goal} tokens were trained on; at this pace the rest takes until "
+        text += day(finish["day"])
+    else:
+        text = f"{done} of {goal} tokens were trained on, and nothing moves at the end"
+    if s["deadline"] is None or finish["day"] is None:
+        return text + "."
+    days = (date.fromisoformat(finish["day"]) - date.fromisoformat(s["deadline"])).days
+    if days > 0:
+        return f"{text}, {days} days after the deadline of {day(s['deadline'])}."
+    return f"{text}, {-days} days before the deadline of {day(s['deadline'])}."
+
+
+def _time_sentences(s: dict[str, Any]) -> list[str]:
+    if s["ettr"] is None:
+        return ["The run never started."]
+    worst = sorted(s["loss"].items(), key=lambda item: -item[1])[:2]
+    lost = " and ".join(f"{LOSSES[name]} ({share:.1%})" for name, share in worst if share > 0)
+    return [
+        f"The run was interrupted {s['interruptions']:,} times and spent {s['ettr']:.1%} of its "
+        f"time on work that counts (ETTR)" + (f"; most was lost to {lost}." if lost else "."),
+        f"It used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted "
+        f"{amount(s['co2'], units.MASS)} of CO2 and {amount(s['nox'], units.MASS)} of NOx, and "
+        f"took {s['water'] / 1e3:,.1f} million litres of water.",
+    ]
+
+
+def _sources(s: dict[str, Any]) -> str:
+    total = sum(s["energy_by_source"].values()) or 1.0
+    shares = sorted(s["energy_by_source"].items(), key=lambda item: -item[1])
+    return ", ".join(f"{v / total:.0%} from {k}" for k, v in shares if v / total >= 0.005)
+
+
+def _bill_sentence(s: dict[str, Any]) -> str:
+    usd = s["usd"]
+    running = usd["energy"] + usd["rent"] + usd["water"]
+    return (
+        f"Energy, rent of generators and water cost {amount(running, units.MONEY)}, beside "
+        f"{amount(usd['hardware'], units.MONEY)} of servers."
+    )
+
+
+def tiles(record: Record) -> list[tuple[str, str]]:
+    """Key figures for those in a hurry."""
+    s = record.summary
+    finish = s["finish"]["day"]
+    found = [
+        (f"{s['gpus']['powered']:,.0f}", "GPUs powered at most"),
+        (amount(s["peak_power"], units.POWER), "peak power"),
+        (count(s["tokens"]), "tokens trained on"),
+        (day(finish) if finish else "never", "last token" + _reckoned(s)),
+    ]
+    if s["ettr"] is not None:
+        found.append((f"{s['ettr']:.1%}", "effective training time (ETTR)"))
+    found.append((amount(s["energy"], units.ENERGY), "energy"))
+    return found
+
+
+def _reckoned(s: dict[str, Any]) -> str:
+    return "" if s["finish"]["reached"] else ", at this pace"
+
+
+def show(console: Console, record: Record) -> None:
+    """Print the story and where the time went."""
+    from rich.table import Table
+
+    s = record.summary
+    console.print(f"[bold]{record.name}[/bold]  {day(s['start'])} to {day(s['end'])}\n")
+    for sentence in story(record):
+        console.print("  " + sentence)
+    if s["ettr"] is None:
+        return
+    table = Table(title="Where the time went", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("share", justify="right")
+    for name, share in sorted(s["loss"].items(), key=lambda item: -item[1]):
+        if share >= 5e-5:
+            table.add_row(LOSSES[name], f"{share:.2%}")
+    table.add_row("[bold]what counts[/bold]", f"[bold]{s['goodput']:.2%}[/bold]")
+    console.print()
+    console.print(table)
+    for text in record.assumptions:
+        console.print(f"[dim]assumed: {text}[/dim]")
+
+
+def amount(value: float, dimension: units.Dimension) -> str:
+    """A quantity with three digits and its unit."""
+    return units.show(value, dimension, 3)
+
+
+def count(value: float) -> str:
+    """A number of tokens with three digits."""
+    return units.show(value, units.COUNT, 3)
+
+
+def day(text: str) -> str:
+    """A date as people write it: 25 December 2024."""
+    found = date.fromisoformat(text)
+    return f"{found.day} {found:%B %Y}"
