@@ -23,6 +23,7 @@ from opencolossus.specs.model import Model
 from opencolossus.specs.problems import explain
 from opencolossus.specs.run import Run
 from opencolossus.specs.site import Climate, Cooling, Site
+from opencolossus.specs.software import Software
 from opencolossus.specs.tree import Origin
 
 KINDS: dict[str, type[Spec]] = {
@@ -40,6 +41,7 @@ KINDS: dict[str, type[Spec]] = {
         Climate,
         Cooling,
         Site,
+        Software,
     )
 }
 

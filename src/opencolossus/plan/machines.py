@@ -1,0 +1,123 @@
+"""From specs and calibrated constants to the numbers that the step law takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from opencolossus.specs import calibration as calibrations
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.hardware import Fabric, Gpu, Node, Precision
+from opencolossus.specs.software import Calibration, Era, Software
+from opencolossus.step.machine import Code, Machine
+
+Kind = Literal["16", "8", "4"]
+KINDS: dict[str, Kind] = {
+    "fp32": "16",
+    "tf32": "16",
+    "bf16": "16",
+    "fp16": "16",
+    "fp8": "8",
+    "fp4": "4",
+}
+EVERYWHERE = 1e15  # a pod without an end
+
+
+def peak16(gpu: Gpu, precision: Precision) -> float:
+    """Peak of what stays in 16 bits (or in the run's own precision, where that is wider)."""
+    wanted: Precision = precision if precision in ("fp32", "tf32") else "bf16"
+    found = gpu.flops.get(wanted) or gpu.flops.get("fp16") or gpu.flops.get("fp32")
+    return float(found) if found else max(gpu.flops.values())
+
+
+def machine(
+    node: Node,
+    fabric: Fabric,
+    precision: Precision,
+    calibration: Calibration,
+    clock: ArrayLike = 1.0,
+    memory_clock: ArrayLike = 1.0,
+    pod: float = EVERYWHERE,
+    tiers: int = 2,
+) -> Machine:
+    """The machine that runs in ``precision`` on servers ``node`` joined by ``fabric``.
+
+    Raises:
+        UserError: the GPU has no peak for the precision.
+    """
+    gpu = node.gpu
+    if precision not in gpu.flops:
+        known = ", ".join(gpu.flops)
+        raise UserError(f"run.precision: {gpu.name} has no {precision} peak; known: {known}")
+    _, reach, _ = calibrations.reach_of(calibration, gpu.name)
+    low = {"16": reach.matrix16, "8": reach.matrix8, "4": reach.matrix4}[KINDS[precision]]
+    measured = calibration.fabrics.get(fabric.kind, 1.0)
+    nic = node.nics * node.nic_bandwidth / node.gpus
+    return Machine.make(
+        peak16=peak16(gpu, precision),
+        peak=gpu.flops[precision],
+        memory=gpu.memory,
+        memory_bandwidth=gpu.memory_bandwidth,
+        units=gpu.multiprocessors or 100,
+        node=node.gpus,
+        domain=node.scale_up_domain,
+        link=node.scale_up_bandwidth,
+        reduces=float(node.in_network_reduction),
+        nic=nic * fabric.efficiency * measured,
+        pod=pod,
+        oversubscription=fabric.oversubscription,
+        tiers=tiers,
+        hop=fabric.latency,
+        matrix16=reach.matrix16,
+        matrix=low,
+        reach=reach.memory,
+        link_reach=calibration.link,
+        clock=np.asarray(clock, dtype=np.float64),
+        memory_clock=np.asarray(memory_clock, dtype=np.float64),
+    )
+
+
+def code(
+    software: Software,
+    calibration: Calibration,
+    precision: Precision,
+    imbalance: float = 1.0,
+    micro_scaling: bool = False,
+) -> Code:
+    """What ``software`` does, with the constants of its era.
+
+    Raises:
+        UserError: nothing was calibrated for its era.
+    """
+    if software.era not in calibration.eras:
+        known = ", ".join(calibration.eras)
+        raise UserError(f"software {software.name}: era {software.era!r} is not one of {known}")
+    era: Era = calibration.eras[software.era]
+    scale = calibration.micro_scaling if micro_scaling else 1.0
+    return Code.make(
+        flash=float(software.flash_attention),
+        sequence_parallel=float(software.sequence_parallel),
+        gradient=float(software.gradient_bytes),
+        overlap_gradients=float(software.overlap_gradients),
+        overlap_weights=float(software.overlap_weights),
+        overlap_sends=float(software.overlap_sends),
+        selective=-1.0 if software.selective_share is None else software.selective_share,
+        selective_keeps=software.selective_keeps,
+        low=float(KINDS[precision] != "16"),
+        compiled=float(software.compiled),
+        deduplicates=float(software.deduplicated_dispatch),
+        elementwise=era.elementwise,
+        cast=era.cast * scale,
+        gap=era.gap,
+        expert_gap=era.expert_gap,
+        attention=era.attention,
+        tensor_overlap=era.tensor_overlap * software.overlap_tensor,
+        expert_overlap=era.expert_overlap,
+        dispatch=era.dispatch,
+        gather=era.gather,
+        step_gap=era.step_gap,
+        jitter=calibration.jitter,
+        imbalance=imbalance,
+    )

@@ -1,0 +1,338 @@
+"""Published measurements as arrays that the step law prices in one call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.plan import machines, rows
+from opencolossus.plan.rows import Row, Rules, UnusableError
+from opencolossus.specs import calibration as calibrations
+from opencolossus.specs import catalog
+from opencolossus.specs.hardware import Fabric
+from opencolossus.specs.software import Calibration, Software
+from opencolossus.step import law
+from opencolossus.step import memory as memories
+from opencolossus.step.columns import Array
+from opencolossus.step.layouts import FULL, NONE, RECOMPUTE, SCHEDULES, SELECTIVE, Layouts
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.shape import Shape
+
+LORA_SHARE = 0.002
+"""Share of weights that adapters train: rank 16 in attention of Llama 2 70B (MLPerf reference)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows that can be priced, in the order of the table."""
+
+    keys: tuple[str, ...]
+    sources: tuple[str, ...]
+    models: tuple[str, ...]
+    architectures: tuple[str, ...]
+    eras: tuple[str, ...]
+    fabrics: tuple[str, ...]
+    precisions: tuple[str, ...]
+    micro_scaled: NDArray[np.bool_]
+    told_recompute: NDArray[np.bool_]
+    seconds: Array
+    shape: Shape
+    layouts: Layouts
+    base_machine: Machine
+    base_code: Code
+    software: tuple[Software, ...]
+    unusable: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def families(self) -> tuple[str, ...]:
+        """The collection that each row belongs to: the prefix of its identifier."""
+        return tuple(re.sub(r"-?\d+$", "", key) for key in self.keys)
+
+    def machine(self, calibration: Calibration) -> Machine:
+        """The machines, with the constants of ``calibration``."""
+        reach = [
+            calibration.gpus.get(name, calibration.gpus["hopper"]) for name in self.architectures
+        ]
+        low = [
+            {"16": r.matrix16, "8": r.matrix8, "4": r.matrix4}[machines.KINDS[p]]
+            for r, p in zip(reach, self.precisions, strict=True)
+        ]
+        shares = np.array([calibration.fabrics.get(kind, 1.0) for kind in self.fabrics])
+        return replace(
+            self.base_machine,
+            matrix16=np.array([r.matrix16 for r in reach]),
+            matrix=np.array(low),
+            reach=np.array([r.memory for r in reach]),
+            nic=self.base_machine.nic * shares,
+            link_reach=np.full(len(self), calibration.link),
+        )
+
+    def code(self, calibration: Calibration) -> Code:
+        """The software, with the constants of ``calibration``."""
+        eras = [calibration.eras[name] for name in self.eras]
+        scale = np.where(self.micro_scaled, calibration.micro_scaling, 1.0)
+        overlap = np.array([float(s.overlap_tensor) for s in self.software])
+        values = {
+            name: np.array([getattr(era, name) for era in eras])
+            for name in (
+                "elementwise",
+                "cast",
+                "gap",
+                "expert_gap",
+                "attention",
+                "tensor_overlap",
+                "expert_overlap",
+                "dispatch",
+                "gather",
+                "step_gap",
+            )
+        }
+        values["cast"] = values["cast"] * scale
+        values["tensor_overlap"] = values["tensor_overlap"] * overlap
+        return replace(self.base_code, jitter=np.full(len(self), calibration.jitter), **values)
+
+    def predict(self, calibration: Calibration) -> law.Cost:
+        """Price every row."""
+        machine, code = self.machine(calibration), self.code(calibration)
+        one = law.layer_costs(self.shape, machine, code, self.layouts)
+        return law.cost(self.shape, machine, code, self.layouts, one)
+
+    def memory(self, calibration: Calibration) -> memories.Memory:
+        """Bytes per GPU of every row."""
+        return memories.memory(
+            self.shape, self.machine(calibration), self.code(calibration), self.layouts
+        )
+
+
+def load(table: Path, rules: Path, calibration: Calibration | None = None) -> Measured:
+    """Read a table and keep the rows that say enough.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    known = rows.read_rules(rules)
+    return resolve(rows.read_table(table), known, calibration or calibrations.shipped())
+
+
+def resolve(table: Sequence[Row], rules: Rules, calibration: Calibration) -> Measured:
+    """Turn rows into arrays; rows that lack something are listed in ``unusable``."""
+    found: list[dict[str, Any]] = []
+    left: list[tuple[str, str]] = []
+    for row in table:
+        try:
+            found.append(_resolve(row, rules, calibration))
+        except UnusableError as why:
+            left.append((row.key, str(why)))
+    measured = _stack(found, left)
+    return _fill_recompute(measured, calibration)
+
+
+def _stack(found: list[dict[str, Any]], left: list[tuple[str, str]]) -> Measured:
+    def column(name: str) -> tuple[Any, ...]:
+        return tuple(item[name] for item in found)
+
+    return Measured(
+        keys=column("key"),
+        sources=column("source"),
+        models=column("model"),
+        architectures=column("architecture"),
+        eras=tuple(item["software"].era for item in found),
+        fabrics=column("fabric"),
+        precisions=column("precision"),
+        micro_scaled=np.array(column("micro_scaled"), dtype=bool),
+        told_recompute=np.array(column("told"), dtype=bool),
+        seconds=np.array(column("seconds")),
+        shape=Shape.stack(column("shape")),
+        layouts=Layouts.stack(column("layouts")),
+        base_machine=Machine.stack(column("machine")),
+        base_code=Code.stack(column("code")),
+        software=column("software"),
+        unusable=tuple(left),
+    )
+
+
+def _fill_recompute(measured: Measured, calibration: Calibration) -> Measured:
+    """Where a row does not say what is recomputed: the least with which it fits in memory."""
+    layouts = measured.layouts
+    chosen = layouts.recompute
+    for stage in (NONE, SELECTIVE, FULL):
+        tried = replace(layouts, recompute=np.where(measured.told_recompute, chosen, stage))
+        used = replace(measured, layouts=tried).memory(calibration).total
+        fits = used <= measured.base_machine.memory
+        if stage == NONE:
+            best = np.where(fits, stage, FULL)
+        else:
+            best = np.where(fits, np.minimum(best, stage), best)
+    filled = np.where(measured.told_recompute, chosen, best)
+    return replace(measured, layouts=replace(layouts, recompute=filled))
+
+
+def _resolve(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]:
+    """Everything that the law needs to know of one row."""
+    entry = rows.platform(row, rules)
+    software: Software = catalog.entry("software", rows.software(row, rules))
+    precision, scaled = rows.precision(row)
+    shape = _shape(row, rules, software)
+    layouts = _layouts(row, shape, software)
+    told = rows.recompute(row)
+    node = catalog.entry("nodes", entry["node"])
+    fabric: Fabric = catalog.entry("fabrics", FABRICS.get(entry["network"], entry["network"]))
+    name = entry.get("architecture", node.gpu.name)
+    architecture, _, known = calibrations.reach_of(calibration, name)
+    if not known:
+        raise UnusableError(f"GPU {name!r} has no calibrated constants")
+    numbers = {key: float(value) for key, value in entry.get("set", {}).items()}
+    flops = {"fp4": numbers.pop("peak4", None), "fp8": numbers.pop("peak8", None)}
+    offered: Any = precision if precision in node.gpu.flops else "bf16"
+    machine = machines.machine(node, fabric, offered, calibration)
+    if precision != "bf16" and offered == "bf16" and not flops.get(precision):
+        raise UnusableError(f"{node.gpu.name} has no {precision}")
+    if precision == "bf16" and "peak16" in numbers:
+        numbers["peak"] = numbers["peak16"]
+    if flops.get(precision):
+        numbers["peak"] = flops[precision] or 0.0
+    if "nic" in numbers:
+        numbers["nic"] *= fabric.efficiency
+    machine = replace(machine, **{k: np.asarray(v) for k, v in numbers.items()})
+    return {
+        "key": row.key,
+        "source": row.text("source"),
+        "model": row.text("model_name"),
+        "architecture": architecture,
+        "fabric": ETHERNET.get(entry["network"], fabric.kind),
+        "precision": precision,
+        "micro_scaled": scaled,
+        "told": told is not None,
+        "seconds": _seconds(row, shape, layouts),
+        "shape": shape,
+        "layouts": replace(layouts, recompute=np.asarray(RECOMPUTE[told or "none"])),
+        "machine": machine,
+        "code": machines.code(software, calibration, precision),  # type: ignore[arg-type]
+        "software": software,
+    }
+
+
+FABRICS = {"ethernet-roce": "spectrum-x-400"}
+ETHERNET = {"ethernet-roce": "ethernet"}
+
+
+def _shape(row: Row, rules: Rules, software: Software) -> Shape:
+    """Sizes of the model: the row's, completed by the model's paper and by convention."""
+    known: dict[str, float] = {}
+    for entry in reversed(rules.models):
+        if re.search(entry["name"], row.text("model_name"), re.IGNORECASE):
+            known.update(entry["shape"])
+    width = row.number("d_model", known.get("width"))
+    vocabulary = row.number("vocab", known.get("vocabulary"))
+    heads = row.number("n_heads", known.get("heads"))
+    gated = {"yes": 1.0, "no": 0.0}.get(row.text("gated_mlp").lower(), known.get("gated", 0.0))
+    experts = row.number("n_experts", known.get("experts", 0.0))
+    inner = row.number(
+        "d_ff", known.get("expert_feed_forward" if experts else "feed_forward", 4 * width)
+    )
+    dense_layers = known.get("dense_layers", 0.0) if experts else 0.0
+    layers = row.number("n_layers", known.get("layers", _layers(row, width, vocabulary)))
+    rank = known.get("kv_rank", 0.0)
+    rope_size = known.get("rope_size", 0.0)
+    head = known.get("head_size", width / heads)
+    lora = "lora" in row.text("model_name").lower()
+    return Shape.make(
+        layers=layers,
+        expert_layers=layers - dense_layers if experts else 0.0,
+        width=width,
+        heads=heads,
+        kv_heads=row.number("n_kv_heads", known.get("kv_heads", heads)),
+        key_size=head + rope_size,
+        value_size=head,
+        query_rank=known.get("query_rank", 0.0),
+        kv_rank=rank,
+        rope_size=rope_size,
+        head_size=head,
+        feed_forward=known.get("feed_forward", 0.0) if experts else inner,
+        matrices=3.0 if gated else 2.0,
+        experts=experts,
+        experts_per_token=row.number("topk", known.get("experts_per_token", 0.0)),
+        expert_feed_forward=inner if experts else 0.0,
+        beside_experts=known.get("shared_experts", 0.0) * inner,
+        vocabulary=vocabulary,
+        embeddings=2.0 if gated else 1.0,
+        rope=1.0 if gated else 0.0,
+        norms=2.0,
+        dropout=float(software.dropout),
+        sequence=row.number("seq_len", known.get("sequence")),
+        trained=LORA_SHARE if lora else 1.0,
+    )
+
+
+def _layers(row: Row, width: float, vocabulary: float) -> float | None:
+    """Layers of a plain GPT from its published size, 12 width² weights a layer."""
+    billions = row.number("params_total_B", 0.0)
+    if not billions or row.text("gated_mlp") != "no" or row.text("n_experts"):
+        return None
+    return float(round((billions * 1e9 - vocabulary * width) / (12 * width**2)))
+
+
+def _layouts(row: Row, shape: Shape, software: Software) -> Layouts:
+    """The layout of a row; replicas are what the other dimensions leave."""
+    missing = [name for name in rows.NEEDED if not row.text(name)]
+    if missing:
+        raise UnusableError(f"{missing[0]} is not told")
+    tensor, context = row.number("tp"), row.number("cp", 1)
+    pipeline, gpus = row.number("pp"), row.number("n_gpus")
+    data = gpus / (tensor * context * pipeline)
+    if data != int(data) or data < 1:
+        raise UnusableError(
+            f"{gpus:.0f} GPUs are not a multiple of {tensor * context * pipeline:.0f}"
+        )
+    virtual = row.number("vpp", 1)
+    if "1F1B-I" in row.text("model_name"):  # every layer its own chunk, and the end stages lack one
+        virtual = -(-float(shape.layers) // pipeline)
+    if "VP printed NA" in row.text("notes"):  # taken as fine as the layers allow
+        virtual = max(float(shape.layers) // pipeline, 1)
+    stage = rows.zero(row)
+    expert = row.number("ep", 1)
+    return Layouts.make(
+        tensor=tensor,
+        context=context,
+        pipeline=pipeline,
+        virtual=virtual,
+        expert=expert,
+        data=data,
+        micro_batch=row.number("micro_batch"),
+        batch=row.number("global_batch_sequences"),
+        zero=software.zero if stage is None else stage,
+        recompute=NONE,
+        schedule=SCHEDULES[rows.schedule(row)],
+        expert_tensor=tensor if software.split_experts or expert == 1 else 1.0,
+        shard_group=rows.shard_group(row),
+    )
+
+
+def _seconds(row: Row, shape: Shape, layouts: Layouts) -> float:
+    """Step time of a row.
+
+    Raises:
+        UnusableError: its metric cannot be turned into one without a guess.
+    """
+    value, metric = row.number("value"), row.text("metric")
+    tokens = float(layouts.batch * shape.sequence)
+    gpus = row.number("n_gpus")
+    if metric == "step_time_s":
+        return value
+    if metric == "tokens_per_s_per_gpu":
+        return tokens / (value * gpus)
+    if metric == "tflops_per_gpu" and row.key.startswith("MLM-SC21"):
+        # Narayanan et al. 2021, eq. 3, which the source counts its FLOP by
+        s, h, depth = float(shape.sequence), float(shape.width), float(shape.layers)
+        ends = float(shape.vocabulary) / (16 * depth * h)
+        flops = 96 * tokens * depth * h**2 * (1 + s / (6 * h) + ends)
+        return flops / (value * 1e12 * gpus)
+    raise UnusableError(f"metric {metric!r} is no step time")

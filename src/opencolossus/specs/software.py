@@ -1,0 +1,104 @@
+"""The software that a run is trained with, and the constants that measurements gave."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from opencolossus.specs.base import Spec
+from opencolossus.specs.quantities import Fraction, NonNegativeDuration, Ratio
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Software(Spec):
+    """One release of a training framework: facts that anyone can read in its notes."""
+
+    catalog_kind: ClassVar[str | None] = "software"
+
+    name: str
+    era: str
+    """The calibrated constants that it shares with releases like it."""
+    flash_attention: bool = True
+    sequence_parallel: bool = True
+    gradient_bytes: Literal[2, 4] = 4
+    overlap_gradients: bool = True
+    overlap_weights: bool = True
+    overlap_sends: bool = True
+    """Whether pipeline messages run beside compute (interleaved schedules do)."""
+    overlap_tensor: bool = True
+    """Whether tensor-parallel messages run beside the products that make or use them."""
+    selective_share: Fraction | None = None
+    """Share of a layer's forward that selective recomputation repeats; the attention core if
+    left out."""
+    selective_keeps: Fraction = 1.0
+    """Share of a layer's activations that selective recomputation keeps."""
+    compiled: bool = False
+    """Whether kernels start without the host (CUDA graphs, XLA)."""
+    deduplicated_dispatch: bool = False
+    """Whether a token crosses to each server once, however many of its experts are there."""
+    split_experts: bool = False
+    """Whether tensor parallelism also splits each expert."""
+    dropout: bool = False
+    zero: Annotated[int, Field(ge=0, le=3)] = 1
+    """What replicas share where a run does not say."""
+
+
+class Era(Spec):
+    """What releases of one kind and time have in common, as measurements show it."""
+
+    elementwise: Positive = 1.5
+    """Memory traffic of norms, activations and residuals over the least possible."""
+    cast: Ratio = 1.0
+    """Traffic of quantisation over one pass per operand."""
+    gap: NonNegativeDuration = 1e-4
+    """Per layer and pass: waiting for kernels to start."""
+    expert_gap: NonNegativeDuration = 3e-4
+    attention: Positive = 0.7
+    """Rate of the attention kernel over that of large matrix products."""
+    tensor_overlap: Fraction = 0.5
+    expert_overlap: Fraction = 0.0
+    dispatch: Positive = 0.6
+    """Share of the network that all-to-all reaches."""
+    gather: Positive = 0.8
+    """Share of the network that gathering sharded weights layer by layer reaches."""
+    step_gap: NonNegativeDuration = 0.02
+    """Per step: clipping, data, logging."""
+
+
+class GpuReach(Spec):
+    """What large kernels reach of a data sheet, for one GPU architecture."""
+
+    gpus: str
+    """Regular expression of the names of the GPUs that it holds for."""
+    matrix16: Positive
+    matrix8: Positive
+    matrix4: Positive
+    memory: Positive
+
+
+class Calibration(Spec):
+    """All fitted constants, with the day and the rows of the fit."""
+
+    version: int = 1
+    date: str
+    rows: int
+    sources: int
+    residual: Positive
+    """Median absolute relative error of the rows that were fitted."""
+    table: str
+    """Name and checksum of the table."""
+    gpus: dict[str, GpuReach]
+    fabrics: dict[str, Positive]
+    """Share of the line rate, by kind of network."""
+    link: Positive
+    """Share of the scale-up line rate that collectives reach."""
+    jitter: Ratio
+    micro_scaling: Positive
+    """Cost of MXFP8's block scales, as a multiple of ``Era.cast``."""
+    eras: dict[str, Era]
+    interval: dict[str, Positive]
+    """Half-widths of 90 % intervals as ratios of step time, by how near the measurements are."""
+    measured: tuple[tuple[str, str, float, float], ...] = ()
+    """Runs that were measured: architecture, model, GPUs, tokens per GPU and step."""

@@ -1,0 +1,138 @@
+"""Messages between ranks, by the algorithm that NCCL would choose.
+
+p ranks, n bytes per rank, B bandwidth per rank and direction, a latency per hop:
+
+* ring all-reduce 2 (p-1) a + 2 (p-1)/p n/B (Patarasuk & Yuan 2009, eq. 2);
+* double binary tree 2 log2(p) a + 2 n/B, pipelined (Sanders, Speck & Träff 2009);
+* in-network reduction: one way up and down, (n/B) (1 + 1/p) (NVLink SHARP, NCCL 2.17 notes);
+* reduce-scatter and all-gather: half a ring, or log2(p) hops with parallel aggregated trees
+  (PAT, NCCL 2.23 notes, 2024).
+
+Across servers each of g local ranks drives its own network port, so a ring moves g x nic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opencolossus.step.columns import Array
+from opencolossus.step.layouts import Layouts
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.shape import Shape
+
+HOP_UP = 2.0e-6
+"""Latency in s of one hop over the scale-up network, launch share included: a 32 KiB all-reduce
+on 8 H200 runs at a bus bandwidth of 1.4 GB/s, 41 us for 14 ring hops or 6 tree hops
+(stas00/ml-engineering, network/README.md)."""
+START = 18e-6
+"""Time in s to start a collective kernel and meet the other ranks (same measurement)."""
+RING_REACH = 0.82
+"""Share of the scale-up line rate of rings: 367 of 450 GB/s on 8 H100 (same source)."""
+
+
+def ring_factor(ranks: Array) -> Array:
+    """(p - 1) / p: the share of a buffer that leaves each rank."""
+    return (ranks - 1) / np.maximum(ranks, 1.0)
+
+
+def all_reduce_up(machine: Machine, ranks: Array, size: Array) -> Array:
+    """Seconds to add up ``size`` B over ``ranks`` that sit together in the fastest rank order.
+
+    Ranks beyond the scale-up domain cross to other servers, as a ring over all of them.
+    """
+    local = np.minimum(ranks, machine.domain)
+    nodes = np.ceil(ranks / machine.domain)
+    bandwidth = machine.link * machine.link_reach
+    ring = 2 * ring_factor(local) * size / bandwidth + 2 * (local - 1) * HOP_UP
+    switch = (1 + 1 / np.maximum(local, 1.0)) * size / bandwidth + 2 * HOP_UP
+    tree = 2 * size / bandwidth + 2 * np.log2(np.maximum(local, 1.0)) * HOP_UP
+    inside = np.minimum(ring, tree)
+    inside = np.where(machine.reduces > 0, np.minimum(inside, switch), inside)
+    outside = all_reduce_out(machine, nodes, local, size)
+    return np.where(ranks > 1, START + inside + np.where(nodes > 1, outside, 0.0), 0.0)
+
+
+def all_reduce_out(machine: Machine, nodes: Array, local: Array, size: Array) -> Array:
+    """Seconds to add up over ``nodes`` servers what ``local`` ranks of each hold in parts."""
+    bandwidth = np.maximum(local, 1.0) * _nic(machine, nodes * machine.node)
+    hop = _hop(machine, nodes)
+    ring = 2 * ring_factor(nodes) * size / bandwidth + 2 * (nodes - 1) * hop
+    tree = 2 * size / bandwidth + 2 * np.log2(np.maximum(nodes, 1.0)) * hop
+    return np.minimum(ring, tree)
+
+
+def gather_time(machine: Machine, ranks: Array, stride: Array, size: Array) -> Array:
+    """Seconds of an all-gather or reduce-scatter of a ``size`` B buffer.
+
+    Args:
+        ranks: members of the group.
+        stride: distance between neighbours in the rank order; ``domain / stride`` of them share
+            a scale-up domain, and drive as many network ports.
+    """
+    local = np.clip(np.floor(machine.domain / stride), 1.0, ranks)
+    nodes = np.ceil(ranks / local)
+    fast = machine.link * machine.link_reach
+    inside = ring_factor(ranks) * size / fast + (local - 1) * HOP_UP
+    slow = np.minimum(local * _nic(machine, ranks * stride), fast)
+    hops = np.minimum(nodes - 1, 4 * np.log2(np.maximum(nodes, 1.0)))
+    outside = ring_factor(ranks) * size / slow + (local - 1) * HOP_UP + hops * _hop(machine, nodes)
+    return np.where(ranks > 1, START + np.where(nodes > 1, outside, inside), 0.0)
+
+
+def send_time(machine: Machine, stride: Array, size: Array) -> Array:
+    """Seconds of one message of ``size`` B to the rank ``stride`` further."""
+    near = stride < machine.domain
+    bandwidth = np.where(near, machine.link * machine.link_reach, _nic(machine, 2 * stride))
+    hop = np.where(near, HOP_UP, _hop(machine, np.ceil(stride / machine.node)))
+    return START / 2 + hop + size / bandwidth
+
+
+def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Array) -> Array:
+    """Seconds of one all-to-all that sends tokens to their experts (or brings them back).
+
+    Each rank holds tokens / tensor of them; (expert - g) / expert of their copies leave the
+    scale-up domain of g expert ranks. Where a token crosses to a server once however many of its
+    experts are there (DeepSeek-V3 report 2024, section 3.2.2), copies shrink to the expected
+    number of distinct servers, N (1 - (1 - 1/N)^k).
+    """
+    ranks, top = layouts.expert, s.experts_per_token
+    group = np.clip(machine.domain / layouts.expert_tensor, 1.0, ranks)
+    domains = np.maximum(ranks / group, 1.0)
+    mine = tokens / layouts.tensor * 2 * s.width
+    distinct = domains * (1 - (1 - 1 / domains) ** top)
+    copies = np.where(code.deduplicates > 0, np.minimum(distinct, top), top)
+    far = mine * copies * (1 - 1 / domains) * code.imbalance
+    near = mine * top * ring_factor(group) * code.imbalance
+    inside = near / (machine.link * machine.link_reach)
+    outside = far / (_nic(machine, ranks * layouts.expert_tensor) * code.dispatch)
+    spread = gather_time(machine, layouts.expert_tensor, np.asarray(1.0), mine * top)
+    spread = np.where(layouts.expert_tensor > 1, spread, 0.0)
+    hops = np.log2(np.maximum(ranks, 1.0)) * HOP_UP
+    return np.where(ranks > 1, START + hops + np.maximum(inside, outside), 0.0) + spread
+
+
+def kv_exchange(s: Shape, machine: Machine, layouts: Layouts, tokens: Array, core: Array) -> Array:
+    """Exposed seconds of ring context parallelism in one layer, forward and backward.
+
+    Keys and values travel context - 1 times round while the attention core works on what has
+    arrived (Liu et al. 2023, ring attention); the backward pass carries their gradients too.
+    """
+    ring = layouts.context
+    heads = np.maximum(s.kv_heads / layouts.tensor, 1.0)
+    size = np.where(s.kv_rank > 0, s.heads / layouts.tensor, heads) * (s.key_size + s.value_size)
+    message = 2 * tokens * size
+    seconds = send_time(machine, layouts.tensor * np.minimum(ring, 2.0), message)
+    forward = np.maximum(seconds - core / ring, 0.1 * seconds)
+    backward = np.maximum(2 * seconds - 2.5 * core / ring, 0.2 * seconds)
+    return np.where(ring > 1, (ring - 1) * (forward + backward), 0.0)
+
+
+def _nic(machine: Machine, span: Array) -> Array:
+    """Bandwidth per GPU to ranks ``span`` GPUs away, in B/s; above a pod it is shared."""
+    return machine.nic / np.where(span > machine.pod, machine.oversubscription, 1.0)
+
+
+def _hop(machine: Machine, nodes: Array) -> Array:
+    """Latency between servers: a switch more on the way up and down for each tier."""
+    far = nodes * machine.node > machine.pod
+    return machine.hop * np.where(far, np.maximum(2 * machine.tiers - 1, 1.0) ** 0.5, 1.0)

@@ -1,0 +1,90 @@
+"""Time on one GPU: matrix products, attention, memory-bound work.
+
+A matrix product [m, k] x [k, n] is cut into tiles of 128 x 128 that run in waves over the
+multiprocessors. The last wave is half full on average, and each tile pays a fixed time to fill
+and drain its pipeline (NVIDIA, "Matrix Multiplication Background User's Guide", 2023, sections
+on tile and wave quantisation). What remains is a share of the peak, ``Machine.matrix``, set by
+the chip's power limit; a roofline (Williams et al. 2009) bounds it from memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opencolossus.step.columns import Array, ceil_div
+from opencolossus.step.machine import Code, Machine
+
+TILE = 128.0
+FILL = 96.0
+"""Depth of a 16-bit product whose time equals filling and draining a tile's pipeline."""
+HALF_WAVE = 0.5
+MISALIGNED = 0.82
+"""Speed of products whose sizes are no multiple of 64 elements: 91 against 112-120 TFLOP/s when
+a hidden size of 14,400 instead of 14,336 is split in 8 (BigScience chronicles, February 2022)."""
+ODD_HEAD = 0.35
+"""Speed of attention whose head size is no multiple of 8, so that tensor cores are not used:
+162.7 against 129 s per step with heads of 108 instead of 104 (same chronicles)."""
+BACKWARD_ATTENTION = 0.85
+"""Speed of flash attention backward relative to forward, at 2.5 times its FLOPs (Dao 2023)."""
+
+
+def matmul_time(machine: Machine, m: Array, k: Array, n: Array, count: Array, low: Array) -> Array:
+    """Seconds of ``count`` products [m, k] x [k, n]; ``low`` 1 runs at ``machine.peak``."""
+    m, k, n = np.maximum(m, 0.0), np.maximum(k, 0.0), np.maximum(n, 0.0)
+    tiles = np.maximum(count * ceil_div(m, TILE) * ceil_div(n, TILE), 1e-9)
+    waves = tiles / machine.units
+    peak = np.where(low > 0, machine.peak * machine.matrix, machine.peak16 * machine.matrix16)
+    fill = FILL * np.where(low > 0, machine.peak / machine.peak16, 1.0)
+    aligned = np.where((np.mod(k, 64) > 0) | (np.mod(n, 64) > 0), MISALIGNED, 1.0)
+    rate = peak * machine.clock * aligned * waves / (waves + HALF_WAVE)
+    padded = ceil_div(m, TILE / 8) * (TILE / 8)  # rows are padded less than a tile
+    busy = 2 * count * padded * (k + fill) * n / rate
+    size = np.where(low > 0, 1.0, 2.0)
+    traffic = count * (size * (m * k + k * n) + 2 * m * n)
+    return np.where(m * k * n > 0, np.maximum(busy, streaming_time(machine, traffic)), 0.0)
+
+
+def streaming_time(machine: Machine, size: Array) -> Array:
+    """Seconds to move ``size`` B through the memory of one GPU."""
+    return size / (machine.memory_bandwidth * machine.reach * machine.memory_clock)
+
+
+def product_times(
+    machine: Machine, m: Array, k: Array, n: Array, count: Array, low: Array
+) -> tuple[Array, Array, Array]:
+    """Seconds of a linear layer: forward, gradient of its input, gradient of its weight."""
+    forward = matmul_time(machine, m, k, n, count, low)
+    data = matmul_time(machine, m, n, k, count, low)
+    weight = matmul_time(machine, k, m, n, count, low)
+    return forward, data, weight
+
+
+def attention_times(
+    machine: Machine, code: Code, tokens: Array, sequence: Array, heads: Array, sizes: Array
+) -> tuple[Array, Array]:
+    """Seconds of the attention core, forward and backward, on one GPU.
+
+    Args:
+        tokens: query tokens on this GPU.
+        heads: heads on this GPU.
+        sizes: key size plus value size of one head.
+
+    With a flash kernel (Dao et al. 2022) work is causal, (sequence + 1) / 2 keys per query, and
+    the backward pass has five products for the forward's two. Without, two batched products over
+    the whole square are written and read again by softmax, mask and dropout: 13 B per score
+    forward (three 16-bit passes and a mask) and 20 B backward.
+    """
+    flops = 2 * tokens * heads * sizes * (sequence + 1) / 2
+    odd = np.where(np.mod(sizes, 16) > 0, ODD_HEAD, 1.0)
+    rate = machine.peak16 * machine.matrix16 * machine.clock * code.attention * odd
+    flash_forward = flops / rate
+    flash_backward = 2.5 * flops / (rate * BACKWARD_ATTENTION)
+    scores = tokens * heads * sequence
+    plain = machine.peak16 * machine.matrix16 * machine.clock * odd * sizes / (sizes + 4 * FILL)
+    plain_forward = 2 * flops / plain + streaming_time(machine, 13 * scores)
+    plain_backward = 4 * flops / plain + streaming_time(machine, 20 * scores)
+    fused = code.flash > 0
+    return (
+        np.where(fused, flash_forward, plain_forward),
+        np.where(fused, flash_backward, plain_backward),
+    )

@@ -1,0 +1,131 @@
+"""What replicas exchange every step, what hides it, and the optimiser.
+
+Without weight sharding gradients are reduced once and weights gathered once per step, under the
+last backward and the next first forward pass where the software overlaps them. With FSDP
+(ZeRO-3) every layer gathers its weights twice and reduces its gradients once per micro-batch,
+under the compute of its neighbours (Zhao et al. 2023, arXiv 2304.11277, section 3).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opencolossus.step import shape as shapes
+from opencolossus.step.collectives import gather_time
+from opencolossus.step.columns import Array
+from opencolossus.step.compute import streaming_time
+from opencolossus.step.layer import Layer
+from opencolossus.step.layouts import FULL, Layouts
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.memory import local_weights
+from opencolossus.step.pipeline import slots
+from opencolossus.step.shape import Shape
+
+SHARPNESS = 4.0
+"""Exponent of the norm that joins two overlapping streams: near their maximum, a little above it
+where they are equally long and cannot be perfectly interleaved."""
+TAIL = 0.04
+"""Share of a reduction that no compute is left to hide: the last bucket."""
+ADAM_BYTES = 30.0
+"""Read and written per weight: fp32 weight and two moments both ways, gradient in, 16-bit out."""
+
+
+def joined(a: Array, b: Array) -> Array:
+    """Seconds of two streams of work that overlap."""
+    high = np.maximum(np.maximum(a, b), 1e-30)
+    ratio = np.minimum(a, b) / high
+    return high * (1 + ratio**SHARPNESS) ** (1 / SHARPNESS)
+
+
+def exposed(shape: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
+    """Exposed seconds of a step's communication between replicas."""
+    replicated = _replicated(shape, machine, code, layouts, one)
+    return np.where(layouts.zero >= 3, _sharded(shape, machine, code, layouts, one), replicated)
+
+
+def _stride(layouts: Layouts) -> Array:
+    return layouts.tensor  # context-parallel ranks hold the same weights and join the group
+
+
+def _replicated(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
+    dense, routed = local_weights(s, layouts)
+    reduce = _exchange(machine, layouts, dense * s.trained, routed * s.trained, code.gradient)
+    gather = _exchange(machine, layouts, dense * s.trained, routed * s.trained, np.asarray(2.0))
+    stage = np.minimum(slots(s.layers, layouts), s.layers)
+    forward = stage * one.forward
+    backward = stage * (one.total - one.forward)
+    ahead = np.minimum(layouts.pipeline, layouts.micro_batches)
+    spread = 1 / layouts.virtual + (1 - 1 / layouts.virtual) * ahead
+    left = _uncovered(reduce, backward * spread * code.overlap_gradients)
+    return left + _uncovered(gather, forward * spread * code.overlap_weights)
+
+
+def _exchange(
+    machine: Machine, layouts: Layouts, dense: Array, routed: Array, width: Array
+) -> Array:
+    """Seconds to reduce-scatter or all-gather all weights of a GPU, ``width`` B each.
+
+    Sharers reduce among themselves; where they are fewer than the replicas, what each holds is
+    added up across the groups too.
+    """
+    group = layouts.sharers
+    seconds = gather_time(machine, group, _stride(layouts), dense * width)
+    others = layouts.replicas / group
+    across = gather_time(machine, others, _stride(layouts) * group, dense * width / group)
+    stride = layouts.expert * layouts.expert_tensor
+    experts = gather_time(machine, layouts.expert_replicas, stride, routed * width)
+    return seconds + across + np.where(routed > 0, experts, 0.0)
+
+
+def _uncovered(seconds: Array, window: Array) -> Array:
+    """What is left of ``seconds`` when up to ``window`` of compute runs beside it."""
+    most = (1 - TAIL) * seconds
+    low = np.maximum(np.minimum(most, window), 1e-30)
+    ratio = low / np.maximum(np.maximum(most, window), 1e-30)
+    return seconds - np.where(window > 0, low * (1 + ratio**SHARPNESS) ** (-1 / SHARPNESS), 0.0)
+
+
+def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
+    """Exposed seconds of FSDP: per layer, what its neighbours' compute does not hide."""
+    dense = shapes.layer_weights(s) / (s.layers * layouts.tensor)
+    ways = layouts.expert * layouts.expert_tensor
+    routed = shapes.routed_weights(s) / (s.layers * ways)
+    gather = _exchange_layer(machine, layouts, dense, routed, np.asarray(2.0)) / code.gather
+    reduce = _exchange_layer(machine, layouts, dense, routed, code.gradient) / code.gather
+    reduce = reduce * s.trained
+    forward = one.forward + one.gap / 3
+    backward = one.total - forward
+    extra = joined(forward, gather) - forward
+    extra = extra + joined(backward, gather + reduce) - backward
+    stage = np.minimum(slots(s.layers, layouts), s.layers)
+    across = _across_groups(s, machine, code, layouts)
+    return layouts.micro_batches * stage * extra + gather + reduce + across
+
+
+def _exchange_layer(
+    machine: Machine, layouts: Layouts, dense: Array, routed: Array, width: Array
+) -> Array:
+    seconds = gather_time(machine, layouts.sharers, _stride(layouts), dense * width)
+    stride = layouts.expert * layouts.expert_tensor
+    experts = gather_time(machine, layouts.expert_replicas, stride, routed * width)
+    return seconds + np.where(routed > 0, experts, 0.0)
+
+
+def _across_groups(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:
+    """Hybrid sharding: gradients of each shard are added up over the groups, once per step."""
+    others = layouts.replicas / layouts.sharers
+    dense, _ = local_weights(s, layouts)
+    stride = _stride(layouts) * layouts.sharers
+    return 2 * TAIL * gather_time(machine, others, stride, dense * code.gradient / layouts.sharers)
+
+
+def optimiser_time(s: Shape, machine: Machine, layouts: Layouts) -> Array:
+    """Seconds of Adam on what one GPU holds of the optimiser states: memory-bound."""
+    dense, routed = local_weights(s, layouts)
+    sharded = layouts.zero >= 1
+    weights = dense / np.where(sharded, layouts.sharers, 1.0)
+    weights = weights + routed / np.where(sharded, layouts.expert_replicas, 1.0)
+    return streaming_time(machine, ADAM_BYTES * weights * s.trained)
+
+
+__all__ = ["FULL", "exposed", "joined", "optimiser_time"]

@@ -1,0 +1,103 @@
+"""The hardware and the software that runs on it, as numbers that broadcast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opencolossus.step.columns import Array, Columns
+
+
+@dataclass(frozen=True)
+class Machine(Columns):
+    """One GPU, its server and its way to other servers."""
+
+    peak16: Array
+    """FLOP/s of dense 16-bit matrix products, as on the data sheet, at full clock."""
+    peak: Array
+    """FLOP/s of dense matrix products in the precision of the run."""
+    memory: Array
+    memory_bandwidth: Array
+    units: Array
+    """Multiprocessors that tiles are spread over."""
+    node: Array
+    """GPUs in one server."""
+    domain: Array
+    """GPUs that reach each other over the scale-up network."""
+    link: Array
+    """Scale-up bandwidth per GPU and direction in B/s, as on the data sheet."""
+    reduces: Array
+    """1 where the scale-up switch adds up (NVLink SHARP)."""
+    nic: Array
+    """Scale-out bandwidth per GPU and direction in B/s, at line rate times fabric efficiency."""
+    pod: Array
+    """GPUs below one non-blocking part of the fabric."""
+    oversubscription: Array
+    """Bandwidth below over bandwidth above the non-blocking part."""
+    tiers: Array
+    """Tiers of switches, for latency."""
+    hop: Array
+    """Latency in s between two servers on one leaf."""
+    matrix16: Array
+    """Share of ``peak16`` that large matrix products reach while the chip stays in its power."""
+    matrix: Array
+    """The same of ``peak``."""
+    reach: Array
+    """Share of ``memory_bandwidth`` that streaming kernels reach."""
+    link_reach: Array
+    """Share of ``link`` that collectives reach."""
+    clock: Array
+    """Speed of matrix products relative to the highest power cap, 0..1."""
+    memory_clock: Array
+    """Speed of memory-bound work relative to the highest power cap, 0..1."""
+
+
+@dataclass(frozen=True)
+class Code(Columns):
+    """What the training software does; facts about a release, then constants of its era."""
+
+    flash: Array
+    """1 with a fused attention kernel that never writes the scores."""
+    sequence_parallel: Array
+    """1 where norms are split over the tensor-parallel ranks (Korthikanti et al. 2022)."""
+    gradient: Array
+    """Bytes per gradient in accumulation and reduction."""
+    overlap_gradients: Array
+    overlap_weights: Array
+    """1 where updated weights are gathered under the next forward pass."""
+    overlap_sends: Array
+    """1 where pipeline sends run beside compute."""
+    selective: Array
+    """Share of a layer's forward that ``selective`` recomputes; -1: the attention core only."""
+    selective_keeps: Array
+    """Share of a layer's activations that ``selective`` keeps (beside unfused scores)."""
+    low: Array
+    """1 where linear layers run in FP8 or below."""
+    compiled: Array
+    """1 where the step is captured or compiled, so that kernels start without the host."""
+    deduplicates: Array
+    """1 where a token crosses to each server once, however many of its experts are there."""
+
+    elementwise: Array
+    """Memory traffic of norms, activations and residuals over the least possible."""
+    cast: Array
+    """Traffic of quantising to low precision over one pass per operand."""
+    gap: Array
+    """Seconds per layer and pass in which the GPU waits for kernels to start."""
+    expert_gap: Array
+    """More of that in a layer with experts."""
+    attention: Array
+    """Rate of the attention kernel over that of matrix products."""
+    tensor_overlap: Array
+    """Share of tensor-parallel communication hidden under products."""
+    expert_overlap: Array
+    """Share of expert dispatch and combine hidden under other work."""
+    dispatch: Array
+    """Share of the network's bandwidth that all-to-all reaches."""
+    gather: Array
+    """Share of the network's bandwidth that gathering sharded weights layer by layer reaches."""
+    step_gap: Array
+    """Seconds per step outside of layers: loss scaling, clipping, data, logging."""
+    jitter: Array
+    """Relative spread of one rank's step time."""
+    imbalance: Array
+    """Tokens of the fullest expert rank over the mean."""

@@ -1,0 +1,125 @@
+"""Bytes on the fullest GPU, by kind.
+
+Model states: 2 B weights, 2 or 4 B gradients, 12 B of fp32 weights and Adam moments, sharded as
+ZeRO does (Rajbhandari et al. 2020, arXiv 1910.02054, section 5). Activations per layer and
+micro-batch after Korthikanti et al. 2022 (arXiv 2205.05198, section 4), which this module repeats
+for gated networks, grouped heads, latent attention and experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.step import shape as shapes
+from opencolossus.step.columns import Array, Columns
+from opencolossus.step.layouts import DUALPIPE, FULL, SELECTIVE, Layouts
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.pipeline import in_flight, in_flight_last, slots
+from opencolossus.step.shape import Shape
+
+FRAMEWORK = 3.0e9
+"""Bytes that the driver's context, libraries and communicators hold; 2-4 GB are typical on H100
+(assumed: no publication lists them)."""
+
+
+@dataclass(frozen=True)
+class Memory(Columns):
+    """Bytes on the fullest GPU."""
+
+    weights: Array
+    gradients: Array
+    optimiser: Array
+    activations: Array
+    temporary: Array
+    """What lives within a layer only: gathered weights and inputs, logits."""
+    framework: Array
+
+    @property
+    def total(self) -> Array:
+        """All kinds together."""
+        states = self.weights + self.gradients + self.optimiser
+        return states + self.activations + self.temporary + self.framework
+
+
+class _States:
+    """Weights of one stage on one GPU: dense and routed, and over how many ranks they shard."""
+
+    def __init__(self, s: Shape, layouts: Layouts) -> None:
+        share = slots(s.layers, layouts) / s.layers
+        share = np.minimum(share, 1.0)
+        split = layouts.tensor
+        tables = np.where(layouts.pipeline > 1, s.vocabulary * s.width, shapes.table_weights(s))
+        self.layer = shapes.layer_weights(s) / (s.layers * split)
+        ways = layouts.expert * layouts.expert_tensor
+        self.routed_layer = shapes.routed_weights(s) / (s.layers * ways)
+        self.dense = shapes.layer_weights(s) * share / split + tables / split
+        self.routed = shapes.routed_weights(s) * share / ways
+        self.sharers = layouts.sharers
+        self.routed_sharers = np.where(
+            layouts.shard_group > 0,
+            np.minimum(layouts.expert_replicas, layouts.shard_group),
+            layouts.expert_replicas,
+        )
+
+    def sharded(self, sharded: NDArray[np.bool_]) -> Array:
+        """Weights held where ``sharded`` says that the kind is shared out."""
+        dense = self.dense / np.where(sharded, self.sharers, 1.0)
+        return dense + self.routed / np.where(sharded, self.routed_sharers, 1.0)
+
+
+def local_weights(s: Shape, layouts: Layouts) -> tuple[Array, Array]:
+    """Dense and routed weights of the fullest stage on one GPU, before any ZeRO sharding."""
+    states = _States(s, layouts)
+    return states.dense, states.routed
+
+
+def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memory:
+    """Bytes by kind for every layout; the fuller of first and last stage counts."""
+    states = _States(shape, layouts)
+    tokens = layouts.micro_batch * shape.sequence / layouts.context
+    copies = np.where(layouts.schedule == DUALPIPE, 2.0, 1.0)
+    whole, kept = _activations(shape, code, layouts, tokens)
+    stage = np.minimum(slots(shape.layers, layouts), shape.layers)
+    first = in_flight(layouts) * stage * kept
+    logits = 6 * tokens * shape.vocabulary / layouts.tensor
+    last = in_flight_last(layouts) * stage * kept + logits
+    alone = layouts.pipeline <= 1
+    held = np.where(alone, first + logits, np.maximum(first, last))
+    trained = np.maximum(shape.trained, 0.01)
+    gathered = np.where(layouts.zero >= 3, 4 * (states.layer + states.routed_layer), 0.0)
+    working = np.where(layouts.recompute == FULL, whole, 0.0)
+    buffers = 4 * tokens * shape.width
+    return Memory(
+        weights=2 * copies * states.sharded(layouts.zero >= 3),
+        gradients=trained * code.gradient * copies * states.sharded(layouts.zero >= 2),
+        optimiser=trained * 12 * states.sharded(layouts.zero >= 1),
+        activations=held,
+        temporary=gathered + working + buffers,
+        framework=FRAMEWORK + 0.0 * machine.memory,
+    )
+
+
+def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple[Array, Array]:
+    """Bytes that a layer needs for its backward pass: all of them, and what is kept till then."""
+    tp = layouts.tensor
+    split = np.where(code.sequence_parallel > 0, tp, 1.0)
+    stream = tokens * s.width * (8 + 2 * s.dropout + 2 * (s.norms - 2)) / split
+    latent = np.where(s.kv_rank > 0, s.heads, s.kv_heads)
+    heads = s.heads * s.key_size + latent * (s.key_size + s.value_size)
+    attention = 2 * tokens * (heads + s.heads * s.value_size) / tp
+    attention = attention + 2 * tokens * (s.query_rank + s.kv_rank)
+    core = np.where(code.flash > 0, 0.0, 5 * tokens * s.heads / tp * s.sequence)
+    part = s.expert_layers / s.layers
+    inner = (1 - part) * s.feed_forward + part * s.beside_experts
+    dense = 2 * tokens * inner * s.matrices / tp
+    routed = tokens * layouts.expert_tensor / tp * s.experts_per_token * code.imbalance
+    per_row = 4 * s.width + 2 * s.matrices * s.expert_feed_forward / layouts.expert_tensor
+    whole = stream + attention + dense + part * routed * per_row
+    frozen = np.where(s.trained < 1, 0.5, 1.0)  # inputs of frozen layers are not kept
+    whole = whole * frozen
+    entry = 2 * tokens * s.width / split
+    kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
+    return whole + core, np.where(layouts.recompute == FULL, entry, kept)

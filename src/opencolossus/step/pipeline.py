@@ -1,0 +1,93 @@
+"""Pipeline schedules in closed form, stages of unequal work included.
+
+p stages, m micro-batches, v chunks per stage; F, B, W seconds of forward, gradient of inputs and
+gradient of weights of one stage and micro-batch. Idle time of a stage beside its work:
+
+* 1F1B (Narayanan et al. 2021, arXiv 2104.04473, section 2.2): (p-1) (F+B+W);
+* interleaved 1F1B (same): (p-1) (F+B+W) / v;
+* ZB-H1 (Qi et al. 2023, arXiv 2401.10241, table 2): (p-1) (F+B-W);
+* ZB-H2 (same): (p-1) (F+B-2W), never below 0;
+* DualPipe (DeepSeek-V3 report 2024, arXiv 2412.19437, table 2): (p/2-1) (F&B + B' - 3W), with F&B
+  an overlapped forward and backward and B' = B + W a whole backward.
+
+With unequal stages the slowest sets the pace and the others are met once on the way in and out:
+(m-1) max + sum, in place of m t + (p-1) t.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from opencolossus.step.columns import Array, ceil_div
+from opencolossus.step.layouts import DUALPIPE, ZB_H1, ZB_H2, Layouts
+
+
+class Stages(NamedTuple):
+    """Layers of the slowest and of the mean stage, and how much of the head is in the slowest."""
+
+    layers: Array
+    head: Array
+    mean_layers: Array
+
+
+def slots(layers: Array, layouts: Layouts) -> Array:
+    """Layers of the fullest stage when chunks are as even as they can be."""
+    chunks = layouts.pipeline * layouts.virtual
+    return ceil_div(layers, chunks) * layouts.virtual
+
+
+def stage_times(layers: Array, layouts: Layouts, layer: Array, head: Array) -> tuple[Array, Array]:
+    """Seconds per micro-batch of the slowest stage and of the mean stage.
+
+    The head stands on the last stage. Where the layers do not fill all chunks, the first and the
+    last stage are the ones that have fewer, as Megatron-LM places them.
+    """
+    full = slots(layers, layouts)
+    missing = full * layouts.pipeline - layers
+    last = full - np.minimum(missing, np.maximum(np.floor(missing / 2), 1.0)) * (missing > 0)
+    middle = np.where(layouts.pipeline > 1, full * layer, 0.0)
+    slowest = np.maximum(middle, last * layer + head)
+    return slowest, (layers * layer + head) / layouts.pipeline
+
+
+def bubble(layouts: Layouts, slowest: Array, mean: Array, forward: Array, weight: Array) -> Array:
+    """Seconds per step in which the slowest stage waits for others to start or end.
+
+    Args:
+        slowest, mean: seconds of a stage's whole work on one micro-batch.
+        forward, weight: share of that work in forward, and in gradients of weights.
+    """
+    others = layouts.pipeline * mean - slowest
+    schedule = layouts.schedule
+    zb1 = 1 - 2 * weight
+    zb2 = np.maximum(1 - 3 * weight, 0.0)
+    pair = (layouts.pipeline / 2 - 1) / np.maximum(layouts.pipeline - 1, 1.0)
+    dual = np.maximum(pair * (2 - forward - 3 * weight), 0.0)
+    share = np.where(schedule == ZB_H1, zb1, 1 / layouts.virtual)
+    share = np.where(schedule == ZB_H2, zb2, share)
+    share = np.where(schedule == DUALPIPE, dual, share)
+    return np.maximum(others, 0.0) * share
+
+
+def in_flight(layouts: Layouts) -> Array:
+    """Micro-batches whose activations the first stage holds at once (in whole stages).
+
+    1F1B: p; interleaved: p (1 + (p-1)/(p v)) (Korthikanti et al. 2022, section 4.2.3); ZB-H1 as
+    1F1B; ZB-H2: 2p - 1; DualPipe: p + 1. Never more than there are.
+    """
+    p, v = layouts.pipeline, layouts.virtual
+    held = np.where(v > 1, p + (p - 1) / v, p)
+    held = np.where(layouts.schedule == ZB_H2, 2 * p - 1, held)
+    held = np.where(layouts.schedule == DUALPIPE, p + 1, held)
+    return np.minimum(held, layouts.micro_batches)
+
+
+def in_flight_last(layouts: Layouts) -> Array:
+    """The same for the last stage: one with 1F1B, p (v-1)/v + 1/v when interleaved."""
+    p, v = layouts.pipeline, layouts.virtual
+    held = np.where(v > 1, (p * (v - 1) + 1) / v, 1.0)
+    held = np.where(layouts.schedule == ZB_H2, p, held)
+    held = np.where(layouts.schedule == DUALPIPE, p + 1, held)
+    return np.minimum(held, layouts.micro_batches)
