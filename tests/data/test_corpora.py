@@ -80,7 +80,16 @@ def test_bad_lines_are_counted_and_the_first_is_named(write: Write) -> None:
     )
 
 
-@pytest.mark.parametrize("line", [b"\xff\xfe{", b"\x80", b"[" * 100_000, b'{"messages": "hi"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe{",
+        b"\x80",
+        b"[" * 100_000,
+        b'{"text": ' + b"1" * 5000 + b"}",
+        b'{"messages": "hi"}',
+    ],
+)
 def test_no_line_is_too_bad_to_be_counted(write: Write, line: bytes) -> None:
     documents, bad = read(write("a.jsonl", line + b'\n{"text": "good"}\n'))
     assert documents == ["good"]
@@ -146,3 +155,21 @@ def test_chitchat_is_thousands_of_alternating_conversations() -> None:
     greeted = [talk for talk in talks if talk[0].role == "user"]
     assert 0.4 < len(greeted) / len(talks) < 0.6
     assert statistics.median(len(talk) for talk in talks) > 10
+
+
+def test_a_file_that_vanishes_or_cannot_be_opened_is_named(write: Write) -> None:
+    folder = write("a.txt", "text")
+    corpus = open_corpus(Data(path=folder))
+    (folder / "a.txt").unlink()
+    for look in (corpus.signature, corpus.fingerprint, lambda: list(corpus.documents(BadLines()))):
+        with pytest.raises(UserError, match=r"a\.txt cannot be read: No such file"):
+            look()
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"text {n}" * 50 for n in range(5000)]}), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3] + b"\0" * 64 + whole[len(whole) // 3 + 64 :])
+    with pytest.raises(UserError, match=r"a\.parquet"):
+        read(tmp_path)

@@ -59,7 +59,13 @@ def test_other_text_settings_or_damage_make_it_anew(tmp_path: Path) -> None:
     assert not changed.reused
     assert changed.train.fingerprint != first.train.fingerprint
     (folder / "tokens" / "shard-00000.bin").write_bytes(b"")
-    assert not prepare(make_run(corpus, held_out=0.3), 310, folder).reused
+    told: list[str] = []
+    mended = prepare(
+        make_run(corpus, held_out=0.3), 310, folder, progress=lambda stage, _: told.append(stage)
+    )
+    assert not mended.reused
+    assert "shard-00000.bin has 0 bytes" in told[0]
+    assert mended.train.fingerprint == changed.train.fingerprint  # so a checkpoint resumes on it
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "tokens"]
 
 

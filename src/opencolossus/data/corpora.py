@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -61,24 +62,34 @@ def _files(path: Path) -> Corpus:
 
     def documents(bad: BadLines) -> Iterator[Document]:
         for file in files:
-            try:
+            with _reading(file):
                 yield from READERS[file.suffix.lower()](file, bad)
-            except OSError as error:
-                raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
 
     def signature() -> str:
-        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        stats = []
+        for file in files:
+            with _reading(file):
+                stat = file.stat()
+            stats.append((str(file), stat.st_size, stat.st_mtime_ns))
         return sha256(repr(stats).encode()).hexdigest()
 
     def fingerprint() -> str:
         total = sha256()
         for file in files:
-            with file.open("rb") as stream:
+            with _reading(file), file.open("rb") as stream:
                 content = file_digest(stream, "sha256").hexdigest()
             total.update(f"{file.relative_to(path)}\0{content}\0".encode())
         return total.hexdigest()
 
     return Corpus(str(path), documents, signature, fingerprint)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
 
 
 def find_files(path: Path) -> list[Path]:

@@ -36,8 +36,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / ".lock").open("w")
+        fcntl.flock(stream, fcntl.LOCK_EX)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
         yield

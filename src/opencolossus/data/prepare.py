@@ -88,7 +88,7 @@ def prepare(
     recipe = _recipe(data, vocabulary)
     tell = progress or (lambda stage, share: None)
     with locked(folder):
-        shards = _reusable(folder, corpus, recipe, tokenizer)
+        shards = _reusable(folder, corpus, recipe, tokenizer, tell)
         reused = shards is not None
         if shards is None:
             shards = build(corpus, data, recipe, folder, vocabulary, tokenizer, tell)
@@ -120,12 +120,19 @@ def _recipe(data: Data, vocabulary: int) -> dict[str, Any]:
 
 
 def _reusable(
-    folder: Path, corpus: Corpus, recipe: dict[str, Any], tokenizer: Tokenizer | None
+    folder: Path,
+    corpus: Corpus,
+    recipe: dict[str, Any],
+    tokenizer: Tokenizer | None,
+    tell: Progress,
 ) -> Shards | None:
     """The shards in the folder if they are whole and made from this corpus by this recipe."""
+    if not (folder / "tokens").exists():
+        return None
     try:
         shards = Shards.open(folder / "tokens")
-    except UserError:
+    except UserError as error:
+        tell(f"{error}: doing so", None)
         return None
     manifest = shards.manifest
     if tokenizer is None:

@@ -74,12 +74,12 @@ def read_jsonl(path: Path, bad: BadLines) -> Iterator[Document]:
                 continue
             try:
                 document = _document(json.loads(line.decode("utf-8-sig")))
-            except json.JSONDecodeError as error:
-                bad.add(f"{path}:{number}", f"not JSON ({error.msg})")
-            except (UnicodeDecodeError, RecursionError):
-                bad.add(f"{path}:{number}", "not JSON in UTF-8")
             except DocumentError as error:
                 bad.add(f"{path}:{number}", str(error))
+            except json.JSONDecodeError as error:
+                bad.add(f"{path}:{number}", f"not JSON ({error.msg})")
+            except (ValueError, RecursionError):  # wrong encoding, absurd depth, absurd numbers
+                bad.add(f"{path}:{number}", "not JSON in UTF-8")
             else:
                 if document:
                     yield document
@@ -119,7 +119,7 @@ def read_parquet(path: Path, bad: BadLines) -> Iterator[Document]:
                 for record in batch.to_pylist():
                     row += 1
                     yield from _row(record, f"{path}:{row}", bad)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise UserError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from None
 
 
