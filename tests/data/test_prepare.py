@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -218,3 +219,30 @@ def test_answers_are_asked_for_where_nobody_answers(write: Write, tmp_path: Path
     assert len(prepare(make_run(folder), 300, tmp_path / "run").train) > 4
     with pytest.raises(UserError, match=r"run\.data\.loss is answers, but .* no assistant says"):
         prepare(make_run(folder, loss="answers"), 300, tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", ["other text", "gone"])
+def test_a_resumed_run_keeps_its_tokens_whatever_became_of_the_corpus(
+    tmp_path: Path, change: str
+) -> None:
+    corpus, folder = write_corpus(tmp_path / "corpus"), tmp_path / "run"
+    run = make_run(corpus)
+    first = prepare(run, 300, folder)
+    assert prepare(run, 300, folder, resume=True).notes == ()
+    if change == "gone":
+        shutil.rmtree(corpus)
+    else:
+        write_corpus(corpus, seed=1)
+    again = prepare(run, 300, folder, tokenizer=first.tokenizer, resume=True)
+    assert again.reused
+    assert again.train.fingerprint == first.train.fingerprint
+    said = "cannot be read any more" if change == "gone" else "has changed"
+    assert [said in note for note in again.notes] == [True]
+
+
+def test_a_resumed_run_mends_damaged_tokens(tmp_path: Path) -> None:
+    corpus, folder = write_corpus(tmp_path / "corpus"), tmp_path / "run"
+    first = prepare(make_run(corpus), 300, folder)
+    (folder / "tokens" / "starts.npy").unlink()
+    again = prepare(make_run(corpus), 300, folder, tokenizer=first.tokenizer, resume=True)
+    assert again.train.fingerprint == first.train.fingerprint

@@ -64,6 +64,7 @@ def prepare(
     folder: Path,
     *,
     tokenizer: Tokenizer | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
     """Read the corpus, train the tokenizer, write the tokens, pack the rows.
@@ -78,20 +79,25 @@ def prepare(
         vocabulary: of the model; the tokenizer gets exactly so many ids.
         folder: where tokens and tokenizer.json go.
         tokenizer: use this one (of a checkpoint) instead of training one.
+        resume: go on with the tokens that are there, whatever became of the corpus since; only
+            if they are damaged are they made anew, from the same corpus with ``tokenizer``.
         progress: told about the stages.
 
     Raises:
         UserError: anything wrong with the data, in one sentence.
     """
     data = _data(run)
-    corpus = open_corpus(data)
     recipe = _recipe(data, vocabulary)
     tell = progress or (lambda stage, share: None)
     with locked(folder):
-        shards = _reusable(folder, corpus, recipe, tokenizer, tell)
+        found = _whole(folder, tell)
+        if resume and found is not None:
+            prepared = _open(run, found)
+            return replace(prepared, notes=prepared.notes + _changes(data, found))
+        corpus = open_corpus(data)
+        shards = found and _fitting(found, corpus, recipe, tokenizer)
         reused = shards is not None
-        if shards is None:
-            shards = build(corpus, data, recipe, folder, vocabulary, tokenizer, tell)
+        shards = shards or build(corpus, data, recipe, folder, vocabulary, tokenizer, tell)
     return replace(_open(run, shards), reused=reused)
 
 
@@ -119,21 +125,21 @@ def _recipe(data: Data, vocabulary: int) -> dict[str, Any]:
     }
 
 
-def _reusable(
-    folder: Path,
-    corpus: Corpus,
-    recipe: dict[str, Any],
-    tokenizer: Tokenizer | None,
-    tell: Progress,
-) -> Shards | None:
-    """The shards in the folder if they are whole and made from this corpus by this recipe."""
+def _whole(folder: Path, tell: Progress) -> Shards | None:
+    """The shards in the folder, if there are any and they are sound."""
     if not (folder / "tokens").exists():
         return None
     try:
-        shards = Shards.open(folder / "tokens")
+        return Shards.open(folder / "tokens")
     except UserError as error:
         tell(f"{error}: doing so", None)
         return None
+
+
+def _fitting(
+    shards: Shards, corpus: Corpus, recipe: dict[str, Any], tokenizer: Tokenizer | None
+) -> Shards | None:
+    """The shards, if they were made from this corpus by this recipe."""
     manifest = shards.manifest
     if tokenizer is None:
         same_tokenizer = not manifest.tokenizer_given
@@ -148,6 +154,21 @@ def _reusable(
         manifest = replace(manifest, signature=signature)
         manifest.save(shards.folder)
     return replace(shards, manifest=manifest)
+
+
+def _changes(data: Data, shards: Shards) -> tuple[str, ...]:
+    """What a resumed run should be told about its corpus."""
+    manifest = shards.manifest
+    try:
+        corpus = open_corpus(data)
+        if manifest.signature == corpus.signature():
+            return ()
+        if manifest.corpus_sha256 == corpus.fingerprint():
+            return ()
+        what = "has changed"
+    except UserError:
+        what = "cannot be read any more"
+    return (f"the corpus {manifest.corpus} {what}; the run goes on with the tokens it began with",)
 
 
 def _open(run: Run, shards: Shards) -> Prepared:
