@@ -56,7 +56,7 @@
     for (const name of ["xaxis", "yaxis", "yaxis2"]) {
       if (name !== "yaxis2" || own[name]) {
         merged[name] = Object.assign({}, axis, own[name] || {});
-        if (name !== "xaxis" && !wide) merged[name].title = undefined;
+        if (name !== "xaxis" && !wide) merged[name].title = undefined; // the caption says it
       }
     }
     merged.shapes = (own.shapes || []).concat(figure.timeline ? mark() : []);
@@ -126,6 +126,15 @@
     const part = (c, at) => parseInt(c.slice(at, at + 2), 16);
     return `rgb(${[1, 3, 5].map((at) => Math.round(part(a, at) + (part(b, at) - part(a, at)) * t)).join(",")})`;
   }
+  // Columns near 1.6 times the rows that leave the fewest places of the last row empty.
+  function widthOf(racks) {
+    const ideal = Math.sqrt(racks * 1.6);
+    let best = Math.ceil(ideal);
+    for (let c = Math.ceil(ideal * 0.7); c <= ideal * 1.5; c++) {
+      if ((c - racks % c) % c < (best - racks % best) % best) best = c;
+    }
+    return best;
+  }
   function halls() {
     if (!plan || !slider) return;
     const data = JSON.parse(plan.textContent);
@@ -136,7 +145,7 @@
     const level = Math.min(1, data.rack_kw[day] / data.rack_kw_most || 0);
     document.querySelectorAll(".hall canvas").forEach((canvas, index) => {
       const racks = data.halls[index];
-      const columns = Math.ceil(Math.sqrt(racks * 1.6));
+      const columns = widthOf(racks);
       const rows = Math.ceil(racks / columns);
       canvas.width = columns * 7;
       canvas.height = rows * 7;

@@ -217,8 +217,9 @@ def waterfall(record: Record) -> Figure:
     text = ["100 %", *(f"−{100 * share:.2f} %" for _, share in shown), f"{left:.1f} %"]
     trace = {
         "type": "waterfall",
-        "x": labels,
-        "y": rounded(values),
+        "orientation": "h",
+        "y": labels,
+        "x": rounded(values),
         "measure": measure,
         "text": text,
         "textposition": "outside",
@@ -226,21 +227,16 @@ def waterfall(record: Record) -> Figure:
         "connector": {"line": {"color": "--line", "width": 1}},
         "decreasing": {"marker": {"color": "--c3"}},
         "totals": {"marker": {"color": "--c4"}},
-        "hovertemplate": "%{x}: %{text}<extra></extra>",
+        "hovertemplate": "%{y}: %{text}<extra></extra>",
     }
     low = max(0.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
     layout = {
-        "yaxis": {"range": [low, 100 + 0.12 * (100 - low)], "ticksuffix": " %"},
+        "xaxis": {"range": [low, 100 + 0.08 * (100 - low)], "ticksuffix": " %"},
+        "yaxis": {"autorange": "reversed"},
         "showlegend": False,
-        "xaxis": {"tickangle": "auto"},
     }
-    return Figure(
-        "waterfall",
-        "Share of the job's time, from its start to its end.",
-        [trace],
-        layout,
-        height=330,
-    )
+    title = "Share of the job's time, from its start to its end."
+    return Figure("waterfall", title, [trace], layout, height=120 + 26 * len(labels))
 
 
 def hall_plan(record: Record) -> dict[str, Any] | None:

@@ -22,6 +22,23 @@ class Planner(Protocol):
     ) -> Operating: ...
 
 
+class Remembered:
+    """A planner that never searches the same plan twice; it travels between processes."""
+
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
+        self.known: dict[tuple[object, ...], Operating] = {}
+
+    def __call__(
+        self, description: Description, day: date, limit: float, ready: dict[str, int], pue: float
+    ) -> Operating:
+        """Search, or remember."""
+        key = (day, limit, tuple(sorted(ready.items())), pue)
+        if key not in self.known:
+            self.known[key] = self.planner(description, day, limit, ready, pue)
+        return self.known[key]
+
+
 def rough(
     description: Description, day: date, limit: float, ready: dict[str, int], pue: float
 ) -> Operating:

@@ -1,0 +1,44 @@
+"""Swings of a synchronous job."""
+
+import numpy as np
+import pytest
+
+from opencolossus.power import swings
+from opencolossus.specs import catalog
+
+NODE = catalog.entry("nodes", "hgx-h100")
+STEP = swings.Step(compute=3.0, communication=0.6, idle=0.4)
+
+
+def test_a_16k_job_moves_tens_of_megawatts() -> None:
+    # Llama 3's 16,384 GPUs made the power of the site swing by tens of megawatts when they
+    # started, stopped or wrote a checkpoint together (arXiv 2407.21783, section 3.3.4).
+    trace = swings.trace(NODE, 16_384 / 8, 700.0, STEP, 20.0, stops=((8.0, 12.0),))
+    assert 10e6 <= swings.swing(trace) <= 40e6
+
+
+def test_mean_power_does_not_depend_on_the_resolution() -> None:
+    coarse = swings.trace(NODE, 1, 600.0, STEP, 40.0, resolution=1e-2)
+    fine = swings.trace(NODE, 1, 600.0, STEP, 40.0, resolution=1e-3)
+    assert coarse.mean() == pytest.approx(fine.mean(), rel=1e-3)
+
+
+def test_dummy_work_flattens_the_trace_and_burns_energy() -> None:
+    plain = swings.trace(NODE, 100, 700.0, STEP, 20.0)
+    smooth = swings.trace(NODE, 100, 700.0, STEP, 20.0, floor=0.8)
+    assert swings.swing(smooth) < 0.4 * swings.swing(plain)
+    assert swings.dummy_energy(smooth, plain, 1e-3) == pytest.approx(
+        (smooth.sum() - plain.sum()) * 1e-3
+    )
+
+
+def test_storage_takes_what_the_grid_cannot_follow() -> None:
+    trace = swings.trace(NODE, 1000, 700.0, STEP, 20.0)
+    ramp = 1e6
+    grid = swings.ramp_limited(trace, 1e-3, ramp)
+    assert np.abs(np.diff(grid)).max() <= ramp * 1e-3 * (1 + 1e-9)
+    taken = swings.absorbed(trace, grid, 1e-3)
+    assert taken.power <= swings.swing(trace)
+    assert taken.energy > 0
+    free = swings.ramp_limited(trace, 1e-3, 1e12)
+    assert swings.absorbed(trace, free, 1e-3).energy == 0
