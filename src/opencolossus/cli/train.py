@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,9 @@ def train(
     The run's folder gets the tokenizer, checkpoints, log.jsonl and result.json. Ctrl-C or SIGTERM
     saves and ends; --resume goes on exactly there.
     """
+    # Read when torch loads its OpenMP: threads that spin while they wait make a machine that
+    # others use too ten times slower, and a quiet one no faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from opencolossus.train.console import progress_on
     from opencolossus.train.run import train as run
 

@@ -86,8 +86,19 @@ def read_data(description: Description, folder: Path, progress: Progress) -> Pre
                 said.add(stage)
                 progress.note(f"data: {stage}")
 
-        made = prepare(run, description.model.vocabulary, where, progress=tell)
-        made.tokenizer.save(folder / TOKENIZER)
+        # A run that has begun keeps its tokenizer and tokens, even if the corpus has changed since.
+        begun = folder / TOKENIZER
+        known = Tokenizer.load(begun) if begun.exists() else None
+        made = prepare(
+            run,
+            description.model.vocabulary,
+            where,
+            tokenizer=known,
+            resume=known is not None,
+            progress=tell,
+        )
+        if known is None:
+            made.tokenizer.save(begun)
         return made
 
     made = world.first_does(make)
