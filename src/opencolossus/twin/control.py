@@ -20,7 +20,8 @@ class Load:
 
     nodes: Array
     """Servers that are on, [P, H]."""
-    switches: Array
+    network: Array
+    """Power of switches and transceivers in W."""
     cap: Array
     """Planned cap as a share of the rated power."""
     compute: Array
@@ -41,13 +42,13 @@ class Held:
 def peak(cluster: Cluster, load: Load, cap: Array, on: Array | float = 1.0) -> Array:
     """IT power in W that the servers never exceed at ``cap``, [H]."""
     fixed, slope = _affine(cluster, load)
-    return np.asarray(np.asarray(on) * (fixed + slope * cap) + _network(cluster, load))
+    return np.asarray(np.asarray(on) * (fixed + slope * cap) + load.network)
 
 
 def hold(cluster: Cluster, load: Load, it_limit: Array) -> Held:
     """Lower the cap, then switch servers off, until the peak fits ``it_limit`` (W) each hour."""
     fixed, slope = _affine(cluster, load)
-    room = it_limit - _network(cluster, load)
+    room = it_limit - load.network
     lowest = lowest_cap(cluster)
     wanted = np.maximum(load.cap, lowest)
     fit = np.divide(room - fixed, slope, out=np.ones_like(slope), where=slope > 0)
@@ -79,7 +80,7 @@ def mean(cluster: Cluster, load: Load, held: Held, running: Array, present: Arra
         idle = node_power(pool.node, gpu.idle_power, load=0.0)
         each = running * working + (1 - running) * idle
         servers = servers + load.nodes[row] * present[row] * each
-    return np.asarray(held.on * servers * (1 + cluster.storage_share) + _network(cluster, load))
+    return np.asarray(held.on * servers * (1 + cluster.storage_share) + load.network)
 
 
 def speed(cluster: Cluster, load: Load, cap: Array, clock: Array) -> Array:
@@ -108,8 +109,3 @@ def _affine(cluster: Cluster, load: Load) -> tuple[Array, Array]:
         fixed = fixed + load.nodes[row] * (node.host_power + node.fan_power) * share
         slope = slope + load.nodes[row] * node.gpus * node.gpu.tdp * share
     return fixed, slope
-
-
-def _network(cluster: Cluster, load: Load) -> Array:
-    switch = cluster.fabric.switch
-    return np.asarray(load.switches * (switch.power if switch else 0.0))

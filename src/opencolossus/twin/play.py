@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.cooling.heat import Heat, heat, pue, throttle
+from opencolossus.fabric.clos import Clos
 from opencolossus.faults.process import HOUR, Strikes
 from opencolossus.faults.timeline import Account, Interruptions, account
 from opencolossus.power.dispatch import Dispatch, Storage, carried, dispatch
@@ -37,7 +38,8 @@ class Scene:
     weather: tuple[Array, Array]
     """Dry and wet bulb, [H] each."""
     fleet: Fleet
-    switches_per_gpu: float
+    fabric: Clos
+    """Sized for the whole cluster; parts are on in proportion to the GPUs that are."""
     storages: dict[str, Storage]
 
 
@@ -87,7 +89,7 @@ def play(
     clock = throttle(site.cooling, hottest.supply)
     speed = control.speed(cluster, load, held.cap, clock)
 
-    struck, stops = _failures(scene, epochs, job * held.on, load.switches, seed)
+    struck, stops = _failures(scene, epochs, job * held.on, seed)
     working = (
         _working(scene, epochs, job, powered, struck.out)
         * np.floor(held.on * epochs.by_hour("replicas"))
@@ -143,7 +145,7 @@ def _with_spares(cluster: Cluster, job: Array, ready: Array) -> Array:
 def _load(scene: Scene, epochs: Epochs, powered: Array) -> Load:
     return Load(
         nodes=powered / _per_node(scene.cluster),
-        switches=np.ceil(powered.sum(axis=0) * scene.switches_per_gpu),
+        network=powered.sum(axis=0) / scene.cluster.gpus * _network_power(scene),
         cap=epochs.by_hour("cap"),
         compute=epochs.by_hour("compute"),
         memory=epochs.by_hour("memory"),
@@ -151,11 +153,19 @@ def _load(scene: Scene, epochs: Epochs, powered: Array) -> Load:
     )
 
 
+def _network_power(scene: Scene) -> float:
+    """Switches and optical modules of the whole fabric, in W."""
+    fabric = scene.cluster.fabric
+    switches = scene.fabric.switches * fabric.switch.power if fabric.switch else 0.0
+    return switches + 2 * scene.fabric.switch_links * fabric.transceiver_power
+
+
 def _failures(
-    scene: Scene, epochs: Epochs, job: Array, switches: Array, seed: np.random.SeedSequence
+    scene: Scene, epochs: Epochs, job: Array, seed: np.random.SeedSequence
 ) -> tuple[Struck, Interruptions]:
     generators = [np.random.default_rng(child) for child in seed.spawn(2)]
     pools = len(scene.cluster.pools)
+    switches = job.sum(axis=0) / scene.cluster.gpus * scene.fabric.switches
     rate = interruptions.rates(
         scene.cluster, scene.failures, scene.fleet, job, switches, scene.hours
     )

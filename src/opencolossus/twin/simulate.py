@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.cooling import weather
+from opencolossus.fabric import clos
+from opencolossus.fabric.clos import Clos
 from opencolossus.power import caps
 from opencolossus.power.dispatch import Storage
 from opencolossus.power.supply import available, contracted, hours_between, present
 from opencolossus.specs import catalog
+from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.failures import Failures
@@ -112,9 +115,14 @@ def _scene(description: Description) -> Scene:
         hours=hours,
         weather=weather.hourly(site.climate, hours, site.heat_waves),
         fleet=fleet(cluster, failures, hours),
-        switches_per_gpu=0.0,
+        fabric=_fabric(cluster),
         storages=storages,
     )
+
+
+def _fabric(cluster: Cluster) -> Clos:
+    node = next(iter(cluster.pools.values())).node
+    return clos.size(node, cluster.fabric, cluster.gpus)
 
 
 def _default_failures() -> Failures:
