@@ -147,7 +147,9 @@ def test_batches_that_do_not_fit_are_refused(prepared: Prepared) -> None:
     ):
         Loader(prepared.train, 10, 0, 0, 4)
     rows = len(prepared.train)
-    with pytest.raises(UserError, match=rf"fills {rows} sequences .* run\.batch to {rows * 32}"):
+    with pytest.raises(
+        UserError, match=rf"fills {rows} of {rows + 1} sequences .* run\.batch to {rows * 32}"
+    ):
         Loader(prepared.train, rows + 1, 0)
 
 

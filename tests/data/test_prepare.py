@@ -110,7 +110,7 @@ def test_bad_lines_stop_or_are_skipped_as_asked(write: Write, tmp_path: Path) ->
         ("", "holds no text"),
         ('{"text": ""}\n', "holds no text"),
         ('{"text": "alone"}\n', "holds only one document"),
-        ('{"text": "one"}\n{"text": "two"}\n', "less than one batch of 4"),
+        ('{"text": "one"}\n{"text": "two"}\n', "shorter than one batch"),
     ],
 )
 def test_too_little_text_is_refused(

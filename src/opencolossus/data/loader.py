@@ -45,9 +45,9 @@ class Loader:
     ) -> None:
         if len(rows) < batch_sequences:
             raise UserError(
-                f"the corpus fills {len(rows)} sequences of {rows.sequence} tokens, less than one "
-                f"batch of {batch_sequences}; bring more text, or set run.batch to "
-                f"{max(len(rows), 1) * rows.sequence} or less"
+                f"the corpus is shorter than one batch: it fills {len(rows)} of {batch_sequences} "
+                f"sequences of {rows.sequence} tokens; bring more text, or set run.batch to "
+                f"{max(len(rows), 1) * rows.sequence} tokens or less"
             )
         self.rows = rows
         self.batch_sequences = batch_sequences
