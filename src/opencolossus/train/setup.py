@@ -56,12 +56,16 @@ class Training:
 def claim(folder: Path, description: Description, resume: bool, progress: Progress) -> None:
     """Make ``folder`` the run's own, or go on with the run that it holds.
 
+    A launcher that starts the same command again after a failure means to go on.
+
     Raises:
         UserError: it holds a run already and ``resume`` was not asked for, or holds none to
             resume, or cannot be written.
     """
     known = folder / DESCRIPTION
-    if known.exists() and not resume:
+    if world.restarted():
+        resume = known.exists()
+    if (folder / TOKENIZER).exists() and not resume:  # else it failed before it began
         raise UserError(
             f"{folder} holds a run already; go on with it by --resume, or give another --out"
         )

@@ -18,6 +18,12 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def restarted() -> bool:
+    """Whether torchrun or Slurm starts this process anew after a failure."""
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    return any(int(os.environ.get(name, "0")) > 0 for name in counts)
+
+
 def started() -> bool:
     """Whether the processes talk to each other."""
     return dist.is_available() and dist.is_initialized()
