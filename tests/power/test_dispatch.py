@@ -48,7 +48,7 @@ def test_limits_hold_and_energy_is_conserved(
     limits = {"grid": grid, "engines": engines}
     store = {"battery": storage(energy, limit, efficiency, charge)}
     # The promise of ``carried``: demand that stays within it (and within what was wanted) is met.
-    demand = np.minimum(wanted, carried(wanted, limits, store)) * share
+    demand = np.minimum(wanted, carried(wanted, wanted, limits, store)) * share
     found = dispatch(demand, limits, ["grid", "engines"], store)
     tiny = 1e-6 * (1 + wanted.max() + limit)
     assert found.unserved.max() <= tiny

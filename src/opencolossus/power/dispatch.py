@@ -63,15 +63,18 @@ class Storage:
         return power, energy
 
 
-def carried(wanted: Array, limits: Mapping[str, Array], storages: Mapping[str, Storage]) -> Array:
+def carried(
+    wanted: Array, usual: Array, limits: Mapping[str, Array], storages: Mapping[str, Storage]
+) -> Array:
     """Power in W that sources and batteries together can surely carry in each hour.
 
-    Batteries are played as if demand were ``wanted`` [H] throughout; real demand is lower, so
-    they never hold less than this play finds.
+    Batteries are played as if they had to give up to ``wanted`` [H] and could take only what
+    ``usual`` [H] leaves of the sources. Demand that is never above ``usual`` where it leaves
+    something, and never above the result, finds at least as much stored as this play does.
     """
     firm = np.sum(list(limits.values()), axis=0)
     total = firm.copy()
-    gap, spare = np.maximum(wanted - firm, 0.0), np.maximum(firm - wanted, 0.0)
+    gap, spare = np.maximum(wanted - firm, 0.0), np.maximum(firm - usual, 0.0)
     for storage in storages.values():
         power, _ = storage.play(gap, spare)
         total = total + np.maximum(power, 0.0)

@@ -12,7 +12,7 @@ from opencolossus.fabric.clos import Clos
 from opencolossus.faults.process import HOUR, Strikes
 from opencolossus.faults.timeline import Account, Interruptions, account
 from opencolossus.power.dispatch import Dispatch, Storage, carried, dispatch
-from opencolossus.power.supply import merit_order
+from opencolossus.power.supply import contracted, merit_order
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.failures import Failures
@@ -80,10 +80,14 @@ def play(
     cluster, site = scene.cluster, scene.site
     job = epochs.gpus(list(cluster.pools))
     powered = _with_spares(cluster, job, scene.fleet.ready)
-    load = _load(scene, epochs, powered)
+    load, ones = _load(scene, epochs, powered), np.ones(scene.hours.size)
     effectiveness = pue(site.cooling, 1.0, *scene.weather)
-    wanted = control.peak(cluster, load, load.cap) * effectiveness
-    limit = carried(wanted, available, scene.storages)
+    limit = carried(
+        _through_orders(scene, control.peak(cluster, load, load.cap) * effectiveness, available),
+        control.mean(cluster, load, Held(load.cap, ones), ones, np.ones(job.shape)) * effectiveness,
+        available,
+        scene.storages,
+    )
     held = control.hold(cluster, load, limit / effectiveness)
     hottest = heat(site.cooling, control.peak(cluster, load, held.cap, held.on), *scene.weather)
     clock = throttle(site.cooling, hottest.supply)
@@ -140,6 +144,17 @@ def _with_spares(cluster: Cluster, job: Array, ready: Array) -> Array:
     each = _per_node(cluster)
     spare = np.floor(cluster.spares * ready / each) * each
     return np.asarray(np.where(job > 0, np.minimum(job + spare, ready), 0.0))
+
+
+def _through_orders(scene: Scene, peak: Array, available: dict[str, Array]) -> Array:
+    """What batteries must help to carry: ``peak``, as far as the contracts would without orders.
+
+    Batteries are kept for hours in which the utility asks for less; a lack that lasts is met by
+    a new plan.
+    """
+    whole = contracted(scene.site, scene.hours)
+    firm = np.sum([np.where(available[n] > 0, whole[n], 0.0) for n in whole], axis=0)
+    return np.asarray(np.minimum(peak, firm))
 
 
 def _load(scene: Scene, epochs: Epochs, powered: Array) -> Load:

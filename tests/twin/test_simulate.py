@@ -1,0 +1,305 @@
+"""Invariants of a whole simulation, over random sites."""
+
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twin_planner import plain
+
+from opencolossus.specs import catalog
+from opencolossus.specs.cluster import Cluster, Delivery
+from opencolossus.specs.document import Calendar, Description
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.run import Run
+from opencolossus.specs.site import Battery, Generators, Grid, HeatWave, Order, Permit, Site
+from opencolossus.twin.interruptions import GROUPS
+from opencolossus.twin.record import Record
+from opencolossus.twin.simulate import simulate
+
+START = date(2024, 7, 1)
+DAYS = 40
+BASE: Site = catalog.entry("sites", "memphis-2024-07")
+FLEET: Cluster = catalog.entry("clusters", "colossus-100k")
+GRID: Grid = BASE.power["grid"]
+ENGINES: Generators = BASE.power["gensets"]
+
+
+@st.composite
+def dates(draw: st.DrawFn) -> date:
+    return START + timedelta(days=draw(st.integers(0, DAYS - 1)))
+
+
+@st.composite
+def sites(draw: st.DrawFn) -> Site:
+    permit = draw(st.none() | st.builds(Permit, nox=st.floats(10, 1e5), used=st.floats(0, 1e4)))
+    power = {
+        "grid": GRID.model_copy(update={"limit": draw(st.floats(2e6, 2e8))}),
+        "late": GRID.model_copy(
+            update={"limit": draw(st.floats(1e6, 2e8)), "available": draw(dates())}
+        ),
+        "engines": ENGINES.model_copy(update={"count": draw(st.integers(1, 40)), "permit": permit}),
+    }
+    if draw(st.booleans()):
+        power["battery"] = Battery(
+            kind="battery",
+            energy=draw(st.floats(1e9, 1e12)),
+            limit=draw(st.floats(1e6, 2e8)),
+            charge=draw(st.floats(0, 1)),
+        )
+    orders = draw(
+        st.lists(
+            st.builds(
+                Order,
+                start=dates().map(lambda d: datetime(d.year, d.month, d.day, 14, 30)),
+                duration=st.floats(600, 30_000),
+                reduction=st.floats(0.05, 1),
+            ),
+            max_size=3,
+        )
+    )
+    waves = draw(
+        st.lists(
+            st.builds(
+                HeatWave,
+                start=dates(),
+                days=st.floats(1, 10),
+                dry_bulb=st.floats(0, 12),
+                wet_bulb=st.floats(0, 6),
+            ),
+            max_size=2,
+        )
+    )
+    chillers = draw(st.none() | st.floats(0, 1e8))
+    return BASE.model_copy(
+        update={
+            "power": power,
+            "orders": tuple(orders),
+            "heat_waves": tuple(waves),
+            "cooling": BASE.cooling.model_copy(
+                update={"chiller_limit": chillers, "throttle_temperature": 31.0}
+            ),
+        }
+    )
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Cluster:
+    (name, pool) = next(iter(FLEET.pools.items()))
+    sizes = draw(st.lists(st.integers(8, 4000).map(lambda n: 8 * n), min_size=1, max_size=4))
+    days = sorted(draw(st.lists(dates(), min_size=len(sizes), max_size=len(sizes))))
+    lots = tuple(Delivery(date=d, gpus=n) for d, n in zip(days, sizes, strict=True))
+    pool = pool.model_copy(update={"gpus": sum(sizes), "deliveries": lots})
+    recovery = catalog.entry("failures", "llama3-h100").recovery
+    failures = catalog.entry("failures", "llama3-h100").model_copy(
+        update={
+            "recovery": recovery.model_copy(
+                update={"kind": draw(st.sampled_from(["restart", "replica"]))}
+            ),
+            "crews": draw(st.none() | st.integers(1, 20)),
+        }
+    )
+    return FLEET.model_copy(
+        update={
+            "pools": {name: pool},
+            "spares": draw(st.sampled_from([0.0, 0.02, 0.1])),
+            "failures": failures,
+        }
+    )
+
+
+@st.composite
+def descriptions(draw: st.DrawFn) -> Description:
+    return Description(
+        name="random",
+        site=draw(sites()),
+        cluster=draw(clusters()),
+        model=catalog.entry("models", "llama3-70b"),
+        run=Run(tokens=draw(st.floats(1e11, 1e15)), batch=2**23, sequence=8192),
+        calendar=Calendar(start=START, end=START + timedelta(days=DAYS - 1)),
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(description=descriptions(), seed=st.integers(0, 1000))
+def test_no_limit_is_exceeded_and_nothing_is_lost(description: Description, seed: int) -> None:
+    try:
+        record = simulate(description, seed=seed, planner=plain)
+    except UserError:
+        return  # a site too weak for its cluster; the tests below hold the words of these errors
+    check_power(description, record)
+    check_amounts(description, record)
+
+
+def check_power(description: Description, record: Record) -> None:
+    assert description.site is not None
+    facility, tiny = record["power.facility"], 1.0
+    assert record["power.unserved"].max() == 0
+    assert (facility <= record["power.limit"] + tiny).all()
+    np.testing.assert_allclose(sum(record.prefixed("source").values()), facility, atol=tiny)
+    for name, limit in record.prefixed("limit").items():
+        assert (record[f"source.{name}"] <= limit + tiny).all()
+        assert (record[f"source.{name}"] >= -tiny).all()
+    parts = ("power.it", "power.chillers", "power.pumps_fans", "power.losses")
+    np.testing.assert_allclose(sum(record[part] for part in parts), facility, rtol=1e-9, atol=tiny)
+    for name, source in description.site.power.items():
+        if isinstance(source, Battery):
+            stored = record[f"stored.{name}"]
+            assert stored.min() >= 0
+            assert stored.max() <= source.energy * (1 + 1e-9)
+            assert np.abs(record[f"source.{name}"]).max() <= source.limit + tiny
+        if isinstance(source, Generators) and source.permit is not None:
+            # What was emitted before the simulation may break the permit all by itself.
+            emitted = record[f"source.{name}"] * 3600 * source.nox
+            rolling = record[f"permit_nox_kg.{name}"]
+            assert (rolling[emitted > 1e-6] <= source.permit.nox * (1 + 1e-9)).all()
+
+
+def check_amounts(description: Description, record: Record) -> None:
+    for name, column in record.columns.items():
+        if not name.startswith(("source.", "temperature.", "finish", "pue")):
+            assert (column >= -1e-6).all(), name
+    order = ("gpus.working", "gpus.job", "gpus.ready", "gpus.delivered")
+    for fewer, more in pairwise(order):
+        assert (record[fewer] <= record[more] + 1e-6).all(), (fewer, more)
+    assert (record["gpus.powered"] <= record["gpus.ready"] + 1e-6).all()
+    uses = ["work", "checkpoint", "rework", "waiting", *GROUPS]
+    total = sum(record[f"time.{use}"] for use in uses)
+    np.testing.assert_allclose(total, 3600, atol=1e-4)
+    assert record["tokens"].sum() <= description.run.tokens * (1 + 1e-9)
+    gpu = next(iter(FLEET.pools.values())).node.gpu
+    assert (record["cap_w"] <= gpu.tdp * (1 + 1e-9)).all()
+    if record.summary["ettr"] is not None:
+        lost = sum(record.summary["loss"].values())
+        assert record.summary["goodput"] + lost == pytest.approx(1, abs=1e-6)
+
+
+def small(**changes: object) -> Description:
+    pool = next(iter(FLEET.pools.values()))
+    cluster = FLEET.model_copy(
+        update={"pools": {"h100": pool.model_copy(update={"gpus": 4096, "deliveries": ()})}}
+    )
+    given = {
+        "name": "small",
+        "site": BASE,
+        "cluster": cluster,
+        "model": catalog.entry("models", "llama3-70b"),
+        "run": Run(tokens=1e15, batch=2**23, sequence=8192),
+        "calendar": Calendar(start=START, end=START + timedelta(days=20)),
+    }
+    return Description(**(given | changes))
+
+
+def test_one_seed_gives_one_record_and_another_seed_another() -> None:
+    one, same, other = (simulate(small(), seed=s, planner=plain) for s in (1, 1, 2))
+    for name, column in one.columns.items():
+        np.testing.assert_array_equal(column, same[name])
+    assert one.failures["time"].size != 0
+    assert not np.array_equal(one.failures["time"], other.failures["time"])
+
+
+def test_tokens_are_rate_times_time() -> None:
+    record = simulate(small(), planner=plain)
+    rate = record["tokens"] / np.maximum(record["time.work"], 1e-9)
+    plan_rate = rate.max()
+    assert record["tokens"].sum() == pytest.approx(
+        plan_rate
+        * (record["time.work"] * record["speed"]).sum()
+        * record["gpus.working"].mean()
+        / record["gpus.job"].mean(),
+        rel=0.02,
+    )
+
+
+def test_the_utility_gets_its_quarter_back_and_the_run_goes_on() -> None:
+    order = Order(start=datetime(2024, 7, 10, 14), duration=3 * 3600, reduction=0.25)
+    only = {"grid": GRID.model_copy(update={"limit": 6.4e6})}
+    site = BASE.model_copy(update={"power": only, "orders": (order,)})
+    record = simulate(small(site=site), planner=plain)
+    struck = np.flatnonzero(record.hours == np.datetime64("2024-07-10T14"))[0]
+    during, before = slice(struck, struck + 3), slice(struck - 24, struck)
+    assert record["power.facility"][during].max() <= 0.75 * 6.4e6
+    assert record["cap_w"][during].max() < record["cap_w"][before].min()
+    assert 0 < record["speed"][during].max() < record["speed"][before].min()
+
+
+def test_a_battery_carries_the_run_through_an_order() -> None:
+    order = Order(start=datetime(2024, 7, 10, 14), duration=3 * 3600, reduction=0.25)
+    only = {
+        "grid": GRID.model_copy(update={"limit": 6.4e6}),
+        "battery": Battery(kind="battery", energy=8 * 3.6e9, limit=4e6),
+    }
+    site = BASE.model_copy(update={"power": only, "orders": (order,)})
+    record = simulate(small(site=site), planner=plain)
+    struck = np.flatnonzero(record.hours == np.datetime64("2024-07-10T14"))[0]
+    assert record["source.grid"][struck : struck + 3].max() <= 0.75 * 6.4e6 + 1
+    assert record["source.battery"][struck : struck + 3].max() > 0
+    assert record["cap_w"][struck] == pytest.approx(record["cap_w"][struck - 1], rel=0.01)
+
+
+def test_more_power_never_trains_fewer_tokens() -> None:
+    tokens = []
+    for megawatts in (3, 4, 5, 6):
+        only = {"grid": GRID.model_copy(update={"limit": megawatts * 1e6})}
+        site = BASE.model_copy(update={"power": only})
+        tokens.append(simulate(small(site=site), planner=plain)["tokens"].sum())
+    assert tokens == sorted(tokens)
+
+
+def test_a_permit_that_runs_out_stops_the_engines() -> None:
+    permit = Permit(nox=300.0)
+    power = {"grid": GRID, "engines": ENGINES.model_copy(update={"permit": permit})}
+    record = simulate(small(site=BASE.model_copy(update={"power": power})), planner=plain)
+    kinds = [event.kind for event in record.events]
+    assert "permit" in kinds
+    hour = int(np.flatnonzero(record["permit_nox_kg.engines"] > 290)[0])
+    assert record["source.engines"][:hour].max() > 0
+    assert record["source.engines"][-48:].max() == 0
+    assert record["permit_nox_kg.engines"].max() <= 300.0
+
+
+def test_waiting_replicas_lose_less_than_restarting_jobs() -> None:
+    failures = catalog.entry("failures", "llama3-h100")
+    found = {}
+    for kind in ("restart", "replica"):
+        recovery = failures.recovery.model_copy(update={"kind": kind})
+        cluster = small().cluster.model_copy(
+            update={"failures": failures.model_copy(update={"recovery": recovery})}
+        )
+        found[kind] = simulate(small(cluster=cluster), planner=plain).summary["ettr"]
+    assert found["replica"] > found["restart"]
+
+
+def test_a_storm_of_switch_failures_strikes_on_its_days() -> None:
+    failures = catalog.entry("failures", "llama3-h100")
+    storm = {"cause": "switch-or-cable", "start": "2024-07-08", "days": 3, "factor": 200}
+    struck = type(failures).model_validate(failures.model_dump() | {"storms": [storm]})
+    cluster = small().cluster.model_copy(update={"failures": struck})
+    record = simulate(small(cluster=cluster), planner=plain)
+    day = (record.failures["time"] // 86400).astype(int)
+    in_storm = (day >= 7) & (day < 10)
+    switches = record.failures["cause"] == "switch-or-cable"
+    assert switches[in_storm].sum() > 10 * max(switches[~in_storm].sum(), 1)
+
+
+def test_a_site_that_carries_nothing_is_named() -> None:
+    only = {"grid": GRID.model_copy(update={"limit": 5e3})}
+    with pytest.raises(UserError, match=r"site\.power carries 5 kW at most"):
+        simulate(small(site=BASE.model_copy(update={"power": only})), planner=plain)
+
+
+def test_a_calendar_before_the_first_delivery_is_named() -> None:
+    pool = next(iter(FLEET.pools.values()))
+    late = pool.model_copy(
+        update={"gpus": 8, "deliveries": (Delivery(date=date(2025, 1, 1), gpus=8),)}
+    )
+    cluster = FLEET.model_copy(update={"pools": {"h100": late}})
+    with pytest.raises(UserError, match=r"calendar\.end .*first delivery 2025-01-01"):
+        simulate(small(cluster=cluster), planner=plain)
+
+
+def test_no_calendar_is_named() -> None:
+    with pytest.raises(UserError, match="calendar"):
+        simulate(small(calendar=None), planner=plain)
