@@ -141,3 +141,13 @@ def test_the_schema_refuses_what_the_loader_refuses(whole: str) -> None:
     assert list(validator.iter_errors(document))
     with pytest.raises(UserError, match="did you mean 'layers'"):
         loads(whole.replace("  layers: 2", "  layers: 2\n  layerz: 3"))
+
+
+def test_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, whole: str) -> None:
+    spec = tmp_path / "site.yaml"
+    spec.write_text(whole.replace("  sequence: 128", "  data: {path: texts}\n  sequence: 128"))
+    in_file, set_by_hand = load(spec), load(spec, ["run.data.path=texts"])
+    assert in_file.description.run.data is not None
+    assert set_by_hand.description.run.data is not None
+    assert in_file.description.run.data.path == tmp_path / "texts"
+    assert set_by_hand.description.run.data.path == Path("texts")

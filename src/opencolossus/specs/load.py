@@ -41,7 +41,10 @@ def load(path: str | Path, sets: Sequence[str] = ()) -> Loaded:
 def loads(
     text: str, file: str = "description", sets: Sequence[str] = (), folder: Path | None = None
 ) -> Loaded:
-    """Read a description from YAML text; a relative ``run.data.path`` starts from ``folder``.
+    """Read a description from YAML text.
+
+    A relative ``run.data.path`` in the text starts from ``folder``; one in ``sets`` from where the
+    program was started.
 
     Raises:
         UserError: one of its fields is wrong.
@@ -61,9 +64,24 @@ def _validate(node: tree.Node, folder: Path | None) -> Loaded:
         description = Description.model_validate(node.plain(), context={"units_required": True})
     except ValidationError as error:
         raise UserError(explain(error, node, Description)) from None
-    data = description.run.data
-    if folder is not None and data is not None and data.path is not None:
-        absolute = data.model_copy(update={"path": folder / data.path})
-        run = description.run.model_copy(update={"data": absolute})
-        description = description.model_copy(update={"run": run})
+    if folder is not None and not _was_set(node, "run", "data", "path"):
+        description = _anchored(description, folder)
     return Loaded(description, dict(node.facts()))
+
+
+def _was_set(node: tree.Node, *path: str) -> bool:
+    """Whether the field at ``path`` came from ``--set``, where paths are those of the shell."""
+    found: tree.Node | None = node
+    for step in path:
+        found = found.child(step) if found else None
+    return found is not None and found.origin.file == "--set"
+
+
+def _anchored(description: Description, folder: Path) -> Description:
+    """Paths that a file names are relative to that file."""
+    data = description.run.data
+    if data is None or data.path is None:
+        return description
+    data = data.model_copy(update={"path": folder / data.path})
+    run = description.run.model_copy(update={"data": data})
+    return description.model_copy(update={"run": run})
