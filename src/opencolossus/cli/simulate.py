@@ -36,10 +36,11 @@ def simulate(
     index.html into one folder, all of them or none.
     """
     from opencolossus.report import simulation_page, simulation_story
+    from opencolossus.twin.runs import many
     from opencolossus.twin.simulate import simulate as play
 
-    loaded = load(spec, sets)
-    record = play(loaded.description, seed=seed)
+    description = load(spec, sets).description
+    record = many(description, runs, seed=seed) if runs > 1 else play(description, seed=seed)
     folder = out or Path("out") / spec.stem
     record.write(folder, {"index.html": simulation_page.render(record)})
     if as_json:

@@ -29,7 +29,8 @@ LOSSES = {
 def story(record: Record) -> list[str]:
     """What happened, in five sentences."""
     s = record.summary
-    return [_power_sentence(s), _tokens_sentence(s), *_time_sentences(s), _bill_sentence(s)]
+    told = [_power_sentence(s), _tokens_sentence(s), *_time_sentences(s), _bill_sentence(s)]
+    return [*told, _runs_sentence(s)] if "runs" in s else told
 
 
 def _power_sentence(s: dict[str, Any]) -> str:
@@ -85,6 +86,17 @@ def _bill_sentence(s: dict[str, Any]) -> str:
         f"Energy, rent of generators and water cost {amount(running, units.MONEY)}, beside "
         f"{amount(usd['hardware'], units.MONEY)} of servers."
     )
+
+
+def _runs_sentence(s: dict[str, Any]) -> str:
+    runs = s["runs"]
+    tokens, finish = runs["figures"]["tokens"], runs["finish"]
+    low, high = (day(finish[q]) if finish[q] else "never" for q in ("p5", "p95"))
+    text = f"Over {runs['count']} seeds, 90 % of the runs trained on {count(tokens['p5'])} to "
+    text += f"{count(tokens['p95'])} tokens and end between {low} and {high}"
+    if runs["on_time"] is not None:
+        text += f"; {runs['on_time']:.0%} meet the deadline"
+    return text + "."
 
 
 def tiles(record: Record) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.play import Played, Scene
 
 Array = NDArray[np.float64]
-SHORT = 1e-9  # W that rounding may leave
+SHORT = 1e-3  # W that rounding may leave of gigawatts
 
 
 def columns(scene: Scene, played: Played, available: dict[str, Array]) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from opencolossus.cooling.heat import pue
 from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
 from opencolossus.twin.fleet import Fleet
 from opencolossus.twin.operating import IDLE, Operating
 from opencolossus.twin.planner import Planner
@@ -57,6 +58,9 @@ def plan_epochs(
     """Search a plan for each epoch; equal ones in a row are one.
 
     ``limit`` [H] is the power in W that the sources can give for longer than hours.
+
+    Raises:
+        UserError: no epoch has a plan; the text is the planner's about the last one.
     """
     cluster, site = description.cluster, description.site
     assert cluster is not None
@@ -68,16 +72,22 @@ def plan_epochs(
     effectiveness = pue(site.cooling, 1.0, *weather)
     plans: list[Operating] = []
     kept: list[int] = []
+    refusals: list[UserError] = []
     for start, end in zip(starts, ends, strict=True):
         plan = IDLE
-        if start >= first:
+        if start >= first and limit[start] > 0 and fleet.ready[:, start].any():
             ready = {pool: int(fleet.ready[row, start]) for row, pool in enumerate(pools)}
             day = hours[start].astype("datetime64[D]").astype(object)
             worst = float(effectiveness[start:end].max())
-            plan = planner(description, day, float(limit[start]), ready, worst)
+            try:
+                plan = planner(description, day, float(limit[start]), ready, worst)
+            except UserError as error:
+                refusals.append(error)
         if not plans or plan != plans[-1]:
             plans.append(plan)
             kept.append(int(start))
+    if refusals and not any(plan.total for plan in plans):
+        raise refusals[-1]
     begin = np.array(kept, dtype=np.intp)
     of_hour = np.searchsorted(begin, np.arange(hours.size), side="right") - 1
     return Epochs(begin, tuple(plans), of_hour.astype(np.intp))

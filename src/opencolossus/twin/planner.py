@@ -1,17 +1,15 @@
-"""The plan of each epoch."""
+"""The plan of each epoch, from the planner."""
 
 from __future__ import annotations
 
 from datetime import date
 from typing import Protocol
 
-import numpy as np
-
-from opencolossus.faults.goodput import checkpoint_size, interrupt_rate, optimum_interval
-from opencolossus.power.capacity import gpus_carried
-from opencolossus.power.caps import speed_at_cap
+from opencolossus.plan.plan import Plan
+from opencolossus.plan.search import search
 from opencolossus.specs.document import Description
-from opencolossus.twin.operating import IDLE, Operating
+from opencolossus.specs.errors import UserError
+from opencolossus.twin.operating import Operating
 
 
 class Planner(Protocol):
@@ -19,7 +17,13 @@ class Planner(Protocol):
 
     def __call__(
         self, description: Description, day: date, limit: float, ready: dict[str, int], pue: float
-    ) -> Operating: ...
+    ) -> Operating:
+        """Plan for ``limit`` W at the site's entry and the GPUs ``ready`` by pool.
+
+        Raises:
+            UserError: nothing can run; the text says why.
+        """
+        ...
 
 
 class Remembered:
@@ -27,7 +31,7 @@ class Remembered:
 
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
-        self.known: dict[tuple[object, ...], Operating] = {}
+        self.known: dict[tuple[object, ...], Operating | UserError] = {}
 
     def __call__(
         self, description: Description, day: date, limit: float, ready: dict[str, int], pue: float
@@ -35,40 +39,59 @@ class Remembered:
         """Search, or remember."""
         key = (day, limit, tuple(sorted(ready.items())), pue)
         if key not in self.known:
-            self.known[key] = self.planner(description, day, limit, ready, pue)
-        return self.known[key]
+            try:
+                self.known[key] = self.planner(description, day, limit, ready, pue)
+            except UserError as error:
+                self.known[key] = error
+        found = self.known[key]
+        if isinstance(found, UserError):
+            raise found
+        return found
 
 
-def rough(
+def searched(
     description: Description, day: date, limit: float, ready: dict[str, int], pue: float
 ) -> Operating:
-    """A plan without a layout: GPUs and cap that multiply most, at an assumed utilisation."""
-    cluster, run = description.cluster, description.run
-    assert cluster is not None
-    name, pool = max(cluster.pools.items(), key=lambda item: ready.get(item[0], 0))
-    gpu = pool.node.gpu
-    there = int(ready.get(name, 0) * (1 - cluster.spares))
-    caps = np.linspace(max(gpu.min_cap, 0.4 * gpu.tdp), gpu.tdp, 61)
-    gpus = np.minimum(gpus_carried(cluster, pool, limit, caps, pue), there)
-    speed = speed_at_cap(gpu, caps)
-    best = int(np.argmax(gpus * speed))
-    count = int(gpus[best]) // 64 * 64
-    if count == 0:
-        return IDLE
-    flops = description.model.training_flops_per_token(run.sequence)
-    rate = count * gpu.peak_flops(run.precision) * 0.4 * speed[best] / flops
-    size = float(checkpoint_size(description.model.parameters))
-    write = 0.1 * size / (cluster.storage_bandwidth or 80e6 * count)
-    mttf = 1 / float(interrupt_rate(count / pool.node.gpus))
+    """Ask ``plan.search`` for the best plan of the day.
+
+    Raises:
+        UserError: nothing can run; the text says why.
+    """
+    plan = search(description, day=day, power_limit=limit, gpus=ready, detail=False)
+    return operating(description, plan)
+
+
+def operating(description: Description, plan: Plan) -> Operating:
+    """A plan in the numbers that the clock needs."""
+    assert description.cluster is not None
+    pools = description.cluster.pools
+    gpus = {share.pool: share.gpus for share in plan.pools}
+    rated = sum(share.gpus * pools[share.pool].node.gpu.tdp for share in plan.pools)
+    step, time = plan.step, plan.step_time
+    talk = step.tensor + step.context + step.expert + step.sends + step.data
     return Operating(
-        gpus={name: count},
-        cap=float(caps[best] / gpu.tdp),
-        rate=float(rate),
-        step_time=run.batch / float(rate),
-        compute=0.75,
-        memory=0.1,
-        communication=0.1,
-        replica=64,
-        interval=float(optimum_interval(write, mttf)),
-        write=float(write),
+        gpus=gpus,
+        cap=sum(share.gpus * share.cap for share in plan.pools) / rated,
+        rate=plan.tokens_per_second,
+        step_time=time,
+        compute=(step.compute + step.recompute) / time,
+        memory=step.optimiser / time,
+        communication=talk / time,
+        replica=max(plan.gpus // plan.data_parallel, 1),
+        interval=plan.survival.checkpoint_interval,
+        write=plan.survival.checkpoint_write,
+        layout=layout_text(plan),
+        assumptions=plan.assumptions,
     )
+
+
+def layout_text(plan: Plan) -> str:
+    """A layout in the field's short words: TP8 PP16 EP8 DP64."""
+    sizes = {
+        "TP": plan.layout.tensor_parallel,
+        "CP": plan.layout.context_parallel,
+        "PP": plan.layout.pipeline_parallel,
+        "EP": plan.layout.expert_parallel,
+        "DP": plan.data_parallel,
+    }
+    return " ".join(f"{name}{size}" for name, size in sizes.items() if size > 1 or name == "DP")

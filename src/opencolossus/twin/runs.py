@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.specs.document import Description
-from opencolossus.twin.planner import Planner, Remembered, rough
+from opencolossus.twin.planner import Planner, Remembered, searched
 from opencolossus.twin.record import Record
 from opencolossus.twin.simulate import simulate
 
@@ -45,7 +45,7 @@ def many(
     seed: int | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
-    planner: Planner = rough,
+    planner: Planner = searched,
 ) -> Record:
     """Play ``runs`` seeds from ``seed`` on; return the first record with quantiles of all.
 

@@ -35,7 +35,7 @@ def simulate(
     description: Description,
     *,
     seed: int | None = None,
-    planner: planners.Planner = planners.rough,
+    planner: planners.Planner = planners.searched,
 ) -> Record:
     """Play ``description`` hour by hour over its calendar.
 
@@ -101,6 +101,8 @@ def _scene(description: Description) -> Scene:
             "calendar: {start: 2024-07-01, end: 2024-12-31}"
         )
     failures = cluster.failures or _default_failures()
+    cluster = cluster.model_copy(update={"failures": failures})
+    description = description.model_copy(update={"cluster": cluster})
     hours = hours_between(calendar.start, calendar.end)
     storages = {
         name: Storage(source, present(source, hours).astype(float))
