@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from opencolossus.cli import catalog, chat, schema, simulate, train
+from opencolossus.cli import catalog, chat, plan, schema, serve, simulate, train
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
@@ -22,9 +22,11 @@ app = typer.Typer(
 )
 app.command("catalog")(catalog.catalog)
 app.command("chat")(chat.chat)
+app.command("plan")(plan.plan)
 app.command("schema")(schema.schema)
 app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
+app.add_typer(serve.app, name="serve")
 
 
 def _print_version(wanted: bool) -> None:

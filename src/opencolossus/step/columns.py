@@ -28,7 +28,7 @@ class Columns:
     @classmethod
     def make(cls, **values: ArrayLike) -> Self:
         """A record from numbers or arrays by the names of its fields."""
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**values)
 
     def take(self, index: Any) -> Self:
         """The entries at ``index`` (integers, a mask or a slice); scalars stay scalars."""

@@ -75,9 +75,9 @@ def layer_costs(shape: Shape, machine: Machine, code: Code, layouts: Layouts) ->
     cut = (layouts.tensor, layouts.context, layouts.expert, layouts.micro_batch)
     if not one_model or all(column.ndim == 0 for column in cut):
         return layer(shape, machine, code, layouts)
-    key = np.asarray(layouts.recompute + 4 * (layouts.expert_tensor > 1))
+    key = (layouts.recompute + 4 * (layouts.expert_tensor > 1)).astype(np.int64)
     for column in cut:
-        key = key * 8192 + column
+        key = key * 8192 + column.astype(np.int64)  # 4 x 13 bits and 3: below 63
     _, first, where = np.unique(key, return_index=True, return_inverse=True)
     return layer(shape, machine, code, layouts.take(first)).take(where)
 

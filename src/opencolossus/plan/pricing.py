@@ -1,0 +1,158 @@
+"""Time, bytes and watts of layouts on one pool of a cluster, at any power cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.fabric import clos
+from opencolossus.plan import machines
+from opencolossus.power.caps import speed_at_cap
+from opencolossus.power.demand import mean_gpu_power, node_power
+from opencolossus.specs.cluster import Cluster, Pool
+from opencolossus.specs.model import Model
+from opencolossus.specs.run import Run
+from opencolossus.specs.software import Calibration, Software
+from opencolossus.step import law
+from opencolossus.step import memory as memories
+from opencolossus.step.columns import Array
+from opencolossus.step.law import Cost
+from opencolossus.step.layouts import Layouts
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.memory import Memory
+from opencolossus.step.shape import Shape
+
+BLOCK = 1 << 15
+"""Layouts priced at a time: their arrays stay in a core's cache."""
+HEADROOM = 0.97
+"""Share of a GPU's memory that a plan fills at most; the rest is lost to fragmentation."""
+IMBALANCE = 1.1
+"""Tokens of the fullest expert rank over the mean in real training (assumed: benchmarks force
+balance, and auxiliary losses keep it near 1)."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """Layouts with what they cost, one entry each."""
+
+    layouts: Layouts
+    seconds: Array
+    memory: Array
+    """Bytes on the fullest GPU."""
+    gpu_power: Array
+    """Mean W of a working GPU."""
+    sequence: float
+
+    @property
+    def tokens_per_second(self) -> Array:
+        """Tokens trained on per second while the run runs."""
+        return np.asarray(self.layouts.batch * self.sequence / self.seconds)
+
+    def __len__(self) -> int:
+        return int(self.seconds.size)
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Everything that stays the same while layouts, caps and numbers of GPUs are tried."""
+
+    model: Model
+    run: Run
+    cluster: Cluster
+    pool: Pool
+    software: Software
+    calibration: Calibration
+    shape: Shape
+    code: Code
+
+    @staticmethod
+    def of(
+        model: Model,
+        run: Run,
+        cluster: Cluster,
+        pool: Pool,
+        software: Software,
+        calibration: Calibration,
+    ) -> Pricing:
+        """Prepare to price ``model`` on ``pool``."""
+        code = machines.code(
+            software,
+            calibration,
+            run.precision,
+            imbalance=IMBALANCE if model.experts else 1.0,
+        )
+        shape = Shape.of(model, run.sequence, dropout=float(software.dropout))
+        return Pricing(model, run, cluster, pool, software, calibration, shape, code)
+
+    def machine(self, cap: float, gpus: int) -> Machine:
+        """The machine at ``cap`` W per GPU on a fabric for ``gpus``."""
+        node, fabric = self.pool.node, self.cluster.fabric
+        sized = clos.size(node, fabric, max(gpus, node.gpus))
+        return machines.machine(
+            node,
+            fabric,
+            self.run.precision,
+            self.calibration,
+            clock=speed_at_cap(node.gpu, cap),
+            memory_clock=speed_at_cap(node.gpu, cap, "memory"),
+            pod=sized.pod / max(node.nics, 1) * node.gpus,
+            tiers=max(sized.tiers, 1),
+        )
+
+    def price(
+        self, layouts: Layouts, cap: float, gpus: int, machine: Machine | None = None
+    ) -> Priced:
+        """Seconds, bytes and watts of every layout, block by block."""
+        at = machine or self.machine(cap, gpus)
+        count = layouts.tensor.size
+        seconds, memory, watts = np.empty(count), np.empty(count), np.empty(count)
+        for start in range(0, count, BLOCK):
+            part = slice(start, start + BLOCK)
+            cost, held = law.price(self.shape, at, self.code, layouts.take(part))
+            seconds[part] = cost.time
+            memory[part] = held.total
+            watts[part] = self.gpu_power(cost, cap)
+        return Priced(layouts, seconds, memory, watts, float(self.run.sequence))
+
+    def memory(self, layouts: Layouts) -> Array:
+        """Bytes on the fullest GPU of every layout, block by block."""
+        at = self.machine(self.pool.node.gpu.tdp, self.pool.node.gpus)
+        count = layouts.tensor.size
+        held = np.empty(count)
+        for start in range(0, count, BLOCK):
+            part = slice(start, start + BLOCK)
+            held[part] = memories.memory(self.shape, at, self.code, layouts.take(part)).total
+        return held
+
+    def detail(
+        self, layouts: Layouts, cap: float, gpus: int, machine: Machine | None = None
+    ) -> tuple[Cost, Memory]:
+        """Costs of a few layouts with all their parts."""
+        return law.price(self.shape, machine or self.machine(cap, gpus), self.code, layouts)
+
+    def gpu_power(self, cost: Cost, cap: float) -> Array:
+        """Mean W of one GPU over a step: products, memory, messages, and waiting for the rest."""
+        moving = cost.memory_bound + cost.optimiser
+        products = np.maximum(cost.compute + cost.recompute - cost.memory_bound, 0.0)
+        return mean_gpu_power(
+            self.pool.node.gpu,
+            cap,
+            products / cost.time,
+            np.minimum(moving / cost.time, 1.0),
+            cost.communication / cost.time,
+        )
+
+    def fits(self, memory: Array) -> NDArray[np.bool_]:
+        """Whether that many bytes fit on a GPU."""
+        return np.asarray(memory <= HEADROOM * self.pool.node.gpu.memory)
+
+    def node_watts(self, gpu_watts: float) -> float:
+        """W of one server at the wall."""
+        return float(node_power(self.pool.node, gpu_watts))
+
+    def with_code(self, **changes: float) -> Pricing:
+        """The same with some of the software's numbers changed."""
+        arrays = {name: np.asarray(value) for name, value in changes.items()}
+        return replace(self, code=replace(self.code, **arrays))

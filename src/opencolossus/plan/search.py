@@ -1,0 +1,222 @@
+"""The search: which GPUs, at what power cap, in which layout.
+
+Every valid layout is priced at the numbers of GPUs and caps that the site can carry: the whole
+lattice once at the likeliest cap, the best few hundred at every cap, and the whole lattice again
+at the cap that won.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.plan import assemble, here, lattice, supply, trouble
+from opencolossus.plan.fleet import Fleet, ready_pools, whole
+from opencolossus.plan.plan import Plan
+from opencolossus.plan.pricing import Priced, Pricing
+from opencolossus.power.caps import speed_at_cap
+from opencolossus.specs import calibration as calibrations
+from opencolossus.specs import catalog
+from opencolossus.specs.cluster import Cluster, Pool
+from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.evidence import Fact
+from opencolossus.specs.software import Calibration, Software
+from opencolossus.step.columns import Array
+from opencolossus.step.layouts import Layouts
+
+SHORTLIST = 256
+DEFAULT_SCHEDULES = ("1f1b",)
+SOFTWARE_BY_YEAR = {2023: "mlperf-2023", 2024: "nemo-2024", 2025: "nemo-2025"}
+NEWEST = "bridge-2026"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the joint search settled on."""
+
+    pricing: Pricing
+    cap: float
+    gpus: int
+    """GPUs that the site carries at the cap."""
+    priced: Priced
+    """Every layout that fits, at that cap."""
+    rejected: tuple[Layouts, Array]
+    """Layouts that do not fit, and the bytes that they need."""
+    best: int
+    """Index of the chosen layout."""
+    caps: Array
+    counts: Array
+    shortlist: Priced
+    at_caps: tuple[tuple[float, int, Priced, int], ...]
+    """For each cap: cap, GPUs carried, the shortlist priced, and the best of it."""
+
+
+def search(
+    description: Description,
+    *,
+    day: date | None = None,
+    power_limit: float | None = None,
+    gpus: int | Mapping[str, int] | None = None,
+    software: str | None = None,
+    calibration: Calibration | None = None,
+    schedules: Sequence[str] = DEFAULT_SCHEDULES,
+    facts: Mapping[str, Fact] | None = None,
+    bf16_flops: float | None = None,
+    detail: bool = True,
+) -> Plan:
+    """Plan a description.
+
+    Args:
+        day: the day whose power and deliveries count; the run's start, else the calendar's, else
+            the day on which everything is there.
+        power_limit: W at the site's entry, instead of what its sources give on the day.
+        gpus: GPUs to count on at most, of the whole fleet or by pool.
+        software: an entry of the catalog; by the day's year if left out.
+        facts: where the description's numbers come from, to name what is assumed.
+        bf16_flops: of the machine at hand, where it was measured.
+        detail: also alternatives, the curve of caps, Pareto front and sensitivities.
+
+    Raises:
+        UserError: nothing fits; the text says which limit bites and what would help.
+    """
+    cluster = description.cluster or here.detect(bf16_flops)
+    known = calibration or calibrations.shipped()
+    when = _day(description, day)
+    code = _software(software, when, cluster)
+    fleet = _fleet(description, cluster, when, power_limit, gpus)
+    found = [
+        _joint(description, cluster, name, pool, fleet, code, known, schedules)
+        for name, pool in fleet.pools.items()
+    ]
+    return assemble.plan(description, fleet, found, known, dict(facts or {}), detail)
+
+
+def _day(description: Description, day: date | None) -> date | None:
+    if description.site is None:
+        return None
+    if day is not None:
+        return day
+    if description.run.start is not None:
+        return description.run.start
+    if description.calendar is not None:
+        return description.calendar.start
+    cluster = description.cluster
+    dates = [s.available for s in description.site.power.values() if s.available is not None]
+    if cluster is not None:
+        dates += [d.date for pool in cluster.pools.values() for d in pool.deliveries]
+    return max(dates) if dates else date.today()
+
+
+def _software(name: str | None, day: date | None, cluster: Cluster) -> Software:
+    if name is None and here.is_here(cluster):
+        name = "opencolossus-cpu"
+    if name is None:
+        year = day.year if day else date.today().year
+        name = SOFTWARE_BY_YEAR.get(max(year, min(SOFTWARE_BY_YEAR)), NEWEST)
+    found: Software = catalog.entry("software", name)
+    return found
+
+
+def _fleet(
+    description: Description,
+    cluster: Cluster,
+    day: date | None,
+    power_limit: float | None,
+    gpus: int | Mapping[str, int] | None,
+) -> Fleet:
+    pools = ready_pools(cluster, day, gpus)
+    site = description.site
+    if site is None or day is None:
+        return Fleet(None, cluster, None, None, None, pools)
+    if power_limit is not None and power_limit <= 0:
+        raise UserError(f"power limit must be above 0 W, not {power_limit:g}")
+    limit = power_limit if power_limit is not None else supply.power_limit(site, day)
+    return Fleet(site, cluster, day, limit, supply.weather(site, day), pools)
+
+
+def _joint(
+    description: Description,
+    cluster: Cluster,
+    name: str,
+    pool: Pool,
+    fleet: Fleet,
+    code: Software,
+    calibration: Calibration,
+    schedules: Sequence[str],
+) -> Found:
+    """Search layouts, GPUs and cap of one pool together."""
+    model, run = description.model, description.run
+    pricing = Pricing.of(model, run, cluster, pool, code, calibration)
+    caps, counts = fleet.carried(name)
+    if counts.max() < 1:
+        raise UserError(trouble.too_little_power(fleet, name))
+    speed = counts * speed_at_cap(pool.node.gpu, caps)
+    likely = int(np.argmax(speed))
+    first, rejected = _whole_lattice(pricing, float(caps[likely]), int(counts[likely]), schedules)
+    short = _shortlist(first)
+    tried = []
+    for cap, count in zip(caps, counts, strict=True):
+        if count < 1:
+            continue
+        again = lattice.spread(short.layouts, run.batch_sequences, whole(pool, count))
+        priced = pricing.price(again, float(cap), int(count))
+        rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
+        tried.append((float(cap), int(count), priced, int(np.argmax(rate))))
+    scores = [_score(pricing, fleet, item) for item in tried]
+    cap, count, _, _ = tried[int(np.argmax(scores))]
+    last = first
+    if cap != float(caps[likely]):
+        last, rejected = _whole_lattice(pricing, cap, count, schedules)
+    best = int(np.argmax(last.tokens_per_second))
+    return Found(pricing, cap, count, last, rejected, best, caps, counts, short, tuple(tried))
+
+
+def _score(pricing: Pricing, fleet: Fleet, item: tuple[float, int, Priced, int]) -> float:
+    """Tokens per second of the calendar for one cap."""
+    _, _, priced, best = item
+    if not pricing.fits(priced.memory)[best]:
+        return 0.0
+    share, _ = fleet.survival(pricing.pool, int(priced.layouts.gpus[best]), pricing.model)
+    return float(priced.tokens_per_second[best]) * share
+
+
+def _whole_lattice(
+    pricing: Pricing, cap: float, count: int, schedules: Sequence[str]
+) -> tuple[Priced, tuple[Layouts, Array]]:
+    """Price the layouts that fit, memory first and time second; and those that do not fit."""
+    model, run, pool = pricing.model, pricing.run, pricing.pool
+    usable = whole(pool, count)
+    grid = lattice.axes(model, run, pool.node, usable, schedules)
+    layouts = lattice.lattice(grid, model.layers, run.batch_sequences, usable)
+    if layouts.tensor.size == 0:
+        raise UserError(trouble.no_layout(pricing, grid, usable))
+    held = pricing.memory(layouts)
+    good = pricing.fits(held)
+    if not good.any():
+        raise UserError(trouble.too_little_memory(pricing, layouts, held, usable, schedules))
+    return pricing.price(layouts.take(good), cap, usable), (layouts.take(~good), held[~good])
+
+
+def _top(values: Array, count: int) -> NDArray[np.intp]:
+    """Indices of the largest ``count`` values."""
+    count = min(count, values.size)
+    return np.argpartition(-values, count - 1)[:count]
+
+
+def _shortlist(priced: Priced) -> Priced:
+    """The fastest layouts that fit, and the fastest of those that need least memory."""
+    rate = priced.tokens_per_second
+    lean = np.where(priced.memory <= np.quantile(priced.memory, 0.05), rate, 0.0)
+    chosen = np.unique(np.concatenate([_top(rate, SHORTLIST * 3 // 4), _top(lean, SHORTLIST // 4)]))
+    return replace(
+        priced,
+        layouts=priced.layouts.take(chosen),
+        seconds=priced.seconds[chosen],
+        memory=priced.memory[chosen],
+        gpu_power=priced.gpu_power[chosen],
+    )

@@ -1,0 +1,122 @@
+"""What a site carries on a day, and what its watts cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from opencolossus.cooling import heat
+from opencolossus.fabric import clos
+from opencolossus.power.capacity import gpus_carried
+from opencolossus.power.demand import it_power
+from opencolossus.power.supply import marginal_cost, merit_order
+from opencolossus.specs.cluster import Cluster, Pool
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.site import Generators, Grid, Site
+from opencolossus.specs.units import DAY
+from opencolossus.step.columns import Array
+
+WET_SWING = 1 / 3  # of the air's daily swing, as cooling.weather has it
+LOWEST_CAP = 0.45
+"""Lowest cap that is tried, as a share of the rated power: below it GPUs waste their idle power."""
+CAPS = 23
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Hot hour and mean of a day's month, °C."""
+
+    hot_dry: float
+    hot_wet: float
+    dry: float
+    wet: float
+
+
+def weather(site: Site, day: date) -> Weather:
+    """The weather of the month that ``day`` is in."""
+    month = site.climate.months[day.month - 1]
+    dry = month.dry_bulb + month.swing / 2
+    wet = min(month.wet_bulb + WET_SWING * month.swing / 2, dry)
+    return Weather(dry, wet, month.dry_bulb, month.wet_bulb)
+
+
+def year_weather(site: Site) -> Weather:
+    """The weather of the mean month, with the hottest month's hot hour."""
+    months = site.climate.months
+    hottest = max(months, key=lambda month: month.wet_bulb)
+    dry = hottest.dry_bulb + hottest.swing / 2
+    wet = min(hottest.wet_bulb + WET_SWING * hottest.swing / 2, dry)
+    return Weather(
+        dry,
+        wet,
+        float(np.mean([m.dry_bulb for m in months])),
+        float(np.mean([m.wet_bulb for m in months])),
+    )
+
+
+def caps(pool: Pool) -> Array:
+    """Caps to try, from the lowest that makes sense to the rated power, in W."""
+    gpu = pool.node.gpu
+    lowest = max(gpu.min_cap, LOWEST_CAP * gpu.tdp)
+    return np.linspace(lowest, gpu.tdp, CAPS)
+
+
+def carried(
+    site: Site, cluster: Cluster, pool: Pool, limit: float, weather: Weather, there: int
+) -> tuple[Array, Array]:
+    """Caps, and how many of ``there`` GPUs the site carries at each, whole servers."""
+    tried = caps(pool)
+    pue = float(heat.pue(site.cooling, 1.0, weather.hot_dry, weather.hot_wet))
+    switches = clos.size(pool.node, cluster.fabric, max(there, 1)).switches / max(there, 1)
+    count = gpus_carried(cluster, pool, limit, tried, pue, switches)
+    return tried, np.minimum(count, there)
+
+
+def facility_power(
+    site: Site | None,
+    cluster: Cluster,
+    pool: Pool,
+    gpus: int,
+    node_watts: float,
+    weather: Weather | None,
+) -> tuple[float, float]:
+    """IT and facility power in W of ``gpus`` working GPUs, switches and storage included."""
+    name = next(key for key, value in cluster.pools.items() if value is pool)
+    switches = clos.size(pool.node, cluster.fabric, max(gpus, 1)).switches
+    it = float(it_power(cluster, {name: gpus}, {name: node_watts}, switches))
+    if site is None or weather is None:
+        return it, it
+    return it, float(heat.heat(site.cooling, it, weather.dry, weather.wet).facility)
+
+
+def dollars_per_day(site: Site, power: float, day: date, weather: Weather) -> float:
+    """Dollars a day for ``power`` W: sources in merit order, generators' rent, water."""
+    left, total = power, 0.0
+    for name in merit_order(site):
+        source = site.power[name]
+        if not source.delivers_on(day) or not isinstance(source, Grid | Generators):
+            continue
+        taken = min(left, source.limit)
+        total += taken * marginal_cost(source) * DAY
+        left -= taken
+        if isinstance(source, Generators):
+            total += source.rent * source.count
+    pue = float(heat.pue(site.cooling, 1.0, weather.dry, weather.wet))
+    water = float(heat.water(site.cooling, power / pue, weather.dry, weather.wet)) * DAY
+    return total + water * site.water_price
+
+
+def power_limit(site: Site, day: date) -> float:
+    """What the site may draw on ``day``.
+
+    Raises:
+        UserError: no source delivers then.
+    """
+    limit = site.power_limit(day)
+    if limit <= 0:
+        dates = sorted(s.available for s in site.power.values() if s.available is not None)
+        first = f"; the first source is there on {dates[0]}" if dates else ""
+        raise UserError(f"site.power: no source delivers on {day}{first}")
+    return limit

@@ -1,0 +1,94 @@
+"""Why nothing fits, in one sentence, and the smallest change that would help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from opencolossus.plan import lattice, supply
+from opencolossus.plan.fleet import Fleet, whole
+from opencolossus.plan.lattice import Axes
+from opencolossus.plan.pricing import HEADROOM, Pricing
+from opencolossus.specs.run import Run
+from opencolossus.specs.units import POWER, SIZE, show
+from opencolossus.step.columns import Array
+from opencolossus.step.layouts import Layouts
+
+MOST = 1 << 20
+
+
+def too_little_power(fleet: Fleet, name: str) -> str:
+    """The site cannot carry one server."""
+    pool = fleet.pools[name]
+    assert fleet.site is not None
+    assert fleet.limit is not None
+    assert fleet.weather is not None
+    limit = fleet.limit
+    for _ in range(40):
+        limit *= 1.3
+        _, counts = supply.carried(
+            fleet.site, fleet.cluster, fleet.original(name), limit, fleet.weather, pool.gpus
+        )
+        if counts.max() >= 1:
+            break
+    return (
+        f"site.power: {show(fleet.limit, POWER, 3)} on {fleet.day} do not carry one server of "
+        f"{pool.node.gpus} {pool.node.gpu.name}; about {show(limit, POWER, 2)} would"
+    )
+
+
+def no_layout(pricing: Pricing, grid: Axes, gpus: int) -> str:
+    """No layout can be laid on that many GPUs at all."""
+    size = min(grid.tensor) * min(grid.context) * min(grid.pipeline)
+    if size > gpus:
+        return (
+            f"run.layout needs {size} GPUs for one replica, but {gpus} are there; give it fewer "
+            f"tensor, context or pipeline ranks, or at least {size} GPUs"
+        )
+    return (
+        f"run.batch ({pricing.run.batch_sequences} sequences) cannot be split by any layout on "
+        f"{gpus} GPUs; a multiple of {gpus} sequences would"
+    )
+
+
+def too_little_memory(
+    pricing: Pricing, layouts: Layouts, held: Array, gpus: int, schedules: Sequence[str]
+) -> str:
+    """No layout fits in memory: by how much the leanest misses, and what would help."""
+    leanest = int(np.argmin(held))
+    layout, _, _ = lattice.at(layouts, leanest)
+    limit = HEADROOM * pricing.pool.node.gpu.memory
+    need = float(held[leanest])
+    text = (
+        f"no layout of {pricing.model.name} on {gpus:,} GPUs fits in memory: the leanest "
+        f"(tensor {layout.tensor_parallel}, pipeline {layout.pipeline_parallel}, recompute "
+        f"{layout.recompute}) needs {show(need, SIZE, 3)} of {show(limit, SIZE, 3)} per GPU"
+    )
+    return f"{text}; {_remedy(pricing, gpus, schedules)}"
+
+
+def _remedy(pricing: Pricing, gpus: int, schedules: Sequence[str]) -> str:
+    """The smallest of a few changes that makes something fit."""
+    run, model, pool = pricing.run, pricing.model, pricing.pool
+    if run.layout is not None and run.layout.recompute != "full":
+        again = run.layout.model_copy(update={"recompute": "full", "micro_batch": 1})
+        if _fits(pricing, run.model_copy(update={"layout": again}), gpus, schedules):
+            return "recompute full and micro_batch 1 in run.layout would fit"
+    count = gpus
+    while count < MOST:
+        count *= 2
+        if _fits(pricing, run, whole(pool, count), schedules):
+            return f"about {count:,} GPUs would hold it"
+    return (
+        f"a GPU with more memory, or a smaller model than {model.parameters / 1e9:.0f}B, is needed"
+    )
+
+
+def _fits(pricing: Pricing, run: Run, gpus: int, schedules: Sequence[str]) -> bool:
+    grid = lattice.axes(pricing.model, run, pricing.pool.node, gpus, schedules)
+    batch = max(pricing.run.batch_sequences, 1)
+    layouts = lattice.lattice(grid, pricing.model.layers, batch, gpus)
+    if layouts.tensor.size == 0:
+        return False
+    return bool(pricing.fits(pricing.memory(layouts)).any())

@@ -1,0 +1,44 @@
+"""How far a prediction can be trusted: its interval, and the nearest measured run."""
+
+from __future__ import annotations
+
+import math
+
+from opencolossus.plan.plan import Interval
+from opencolossus.specs import calibration as calibrations
+from opencolossus.specs.software import Calibration
+
+PER_DOUBLING = 0.015
+"""Widening of an interval's half-width for each doubling of GPUs beyond the nearest measured run
+(assumed: the table has few runs above 4,096 GPUs)."""
+REACH = 4.0
+"""A run with up to four times the GPUs of a measured one does not count as extrapolated."""
+
+
+def interval(
+    calibration: Calibration, gpu: str, gpus: int, tokens: float, step_time: float
+) -> Interval:
+    """The 90 % interval of a step time on ``gpus`` GPUs with ``tokens`` per GPU and step."""
+    architecture, _, known = calibrations.reach_of(calibration, gpu)
+    runs = [run for run in calibration.measured if run[0] == architecture]
+    if not known or not runs:
+        wide = calibration.interval.get("far", 1.5) ** 1.5
+        return Interval(
+            low=step_time / wide,
+            high=step_time * wide,
+            nearest=f"none on {gpu}",
+            extrapolates=True,
+        )
+
+    def distance(run: tuple[str, str, float, float]) -> float:
+        return abs(math.log2(gpus / run[2])) + 0.25 * abs(math.log2(max(tokens, 1.0) / run[3]))
+
+    nearest = min(runs, key=distance)
+    doublings = max(math.log2(gpus / nearest[2]), 0.0)
+    extrapolates = gpus > REACH * nearest[2]
+    base = calibration.interval["far" if extrapolates else "near"]
+    wide = base * (1 + PER_DOUBLING * doublings)
+    text = f"{nearest[1]} on {nearest[2]:,.0f} GPUs ({architecture})"
+    return Interval(
+        low=step_time / wide, high=step_time * wide, nearest=text, extrapolates=extrapolates
+    )
