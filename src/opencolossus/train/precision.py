@@ -7,8 +7,9 @@ import time
 import torch
 from torch import Tensor, nn
 
+from opencolossus.specs import catalog
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.hardware import Precision
+from opencolossus.specs.hardware import Gpu, Precision
 from opencolossus.specs.model import Model
 
 TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -51,6 +52,17 @@ def matmul_rate(dtype: torch.dtype, seconds: float = 0.2) -> float:
     best = min(_timed(a, a) for _ in range(2))
     repeats = max(int(seconds / best), 3)
     return 2 * 1024.0**3 / min(_timed(a, a) for _ in range(repeats))
+
+
+def gpu_flops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Dense peak of the GPU by the catalog, in FLOP/s; None where it does not know the name."""
+    name = torch.cuda.get_device_name(device)
+    for entry in catalog.names("gpus"):
+        gpu: Gpu = catalog.entry("gpus", entry)
+        key = gpu.name.replace("NVIDIA ", "").split()[0]
+        if key in name:
+            return gpu.flops.get("bf16" if dtype == torch.bfloat16 else "fp32")
+    return None
 
 
 def _seconds(dtype: torch.dtype, model: Model) -> float:

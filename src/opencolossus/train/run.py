@@ -8,13 +8,14 @@ import torch
 
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.units import COUNT, show
+from opencolossus.specs.hardware import Precision
+from opencolossus.specs.units import COUNT, DURATION, SIZE, show
 from opencolossus.train import result, setup
 from opencolossus.train.console import Progress
 from opencolossus.train.evaluate import bits_per_byte
 from opencolossus.train.loop import Loop
 from opencolossus.train.memory import peak_memory
-from opencolossus.train.precision import matmul_rate
+from opencolossus.train.precision import gpu_flops, matmul_rate
 from opencolossus.train.predict import Prediction, predict
 from opencolossus.train.result import Result
 from opencolossus.train.setup import Training
@@ -41,10 +42,10 @@ def train(
         data = setup.read_data(description, folder, shown)
         training = setup.build(description, folder, data, shown)
         introduce(training, resume, shown)
-        prediction = predict(description)
+        prediction, peak = expect(training, shown)
         log, gauges = Log(folder), Gauges(folder, metrics_port)
         log.write("start", step=training.position.step, dtype=str(training.dtype))
-        loop = Loop(training, shown, log, gauges, stop, peak_flops(training, prediction))
+        loop = Loop(training, shown, log, gauges, stop, peak)
         try:
             reason = loop.go()
             found = conclude(loop, reason, prediction)
@@ -93,11 +94,23 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
         shown.note(f"resuming at step {training.position.step} of {run.steps}")
 
 
-def peak_flops(training: Training, prediction: Prediction | None) -> float | None:
-    """What MFU is measured against: the device's peak, or on a CPU its best matrix product."""
-    if training.device.type == "cpu":
-        return matmul_rate(training.dtype)
-    return prediction.peak_flops if prediction else None
+def expect(training: Training, shown: Progress) -> tuple[Prediction | None, float | None]:
+    """What the planner expects here, and the FLOP/s that MFU is measured against.
+
+    On a CPU that is its best matrix product, measured now; on a GPU the catalog's figure.
+    """
+    on_cpu = training.device.type == "cpu"
+    peak = matmul_rate(training.dtype) if on_cpu else gpu_flops(training.device, training.dtype)
+    precision: Precision = "bf16" if training.dtype == torch.bfloat16 else "fp32"
+    found = predict(training.description, precision, peak if on_cpu else None)
+    if isinstance(found, str):
+        shown.note(f"no prediction: {found}")
+        return None, peak
+    shown.note(
+        f"predicted: {show(found.step_time, DURATION, 3)} per step, "
+        f"{show(found.memory, SIZE, 3)} (assumed: {'; '.join(found.assumptions) or 'nothing'})"
+    )
+    return found, peak
 
 
 def conclude(loop: Loop, reason: str, prediction: Prediction | None) -> Result:
