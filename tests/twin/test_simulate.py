@@ -96,7 +96,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
     failures = catalog.entry("failures", "llama3-h100").model_copy(
         update={
             "recovery": recovery.model_copy(
-                update={"kind": draw(st.sampled_from(["restart", "replica"]))}
+                update={"mode": draw(st.sampled_from(["restart", "replica"]))}
             ),
             "crews": draw(st.none() | st.integers(1, 20)),
         }
@@ -264,7 +264,7 @@ def test_waiting_replicas_lose_less_than_restarting_jobs() -> None:
     failures = catalog.entry("failures", "llama3-h100")
     found = {}
     for kind in ("restart", "replica"):
-        recovery = failures.recovery.model_copy(update={"kind": kind})
+        recovery = failures.recovery.model_copy(update={"mode": kind})
         cluster = small().cluster.model_copy(
             update={"failures": failures.model_copy(update={"recovery": recovery})}
         )

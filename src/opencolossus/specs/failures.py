@@ -45,7 +45,7 @@ class Storm(Spec):
 class Recovery(Spec):
     """How a run comes back after an interruption."""
 
-    kind: Literal["restart", "replica"] = "restart"
+    mode: Literal["restart", "replica"] = "restart"
     """``replica``: the other data-parallel replicas go on while one comes back."""
     detection: NonNegativeDuration
     """From the failure to the job's end."""
@@ -56,7 +56,7 @@ class Recovery(Spec):
     checkpoint_blocking: Fraction = 1.0
     """Share of writing a checkpoint that training waits for."""
     regroup: NonNegativeDuration = 0.0
-    """For ``replica``: the pause of the others."""
+    """With ``replica``: the pause of the others."""
 
 
 class Failures(Spec):

@@ -21,7 +21,7 @@ class Load:
     nodes: Array
     """Servers that are on, [P, H]."""
     network: Array
-    """Power of switches and transceivers in W."""
+    """Power of the switches in W."""
     cap: Array
     """Planned cap as a share of the rated power."""
     compute: Array

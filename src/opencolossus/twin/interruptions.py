@@ -134,7 +134,7 @@ def _outage(
     write = np.array([p.write for p in plans])[plan]
     restart = recovery.restart + recovery.setup_per_rank * ranks
     down = np.where(planned, write + restart, recovery.detection + restart)
-    if recovery.kind == "restart":
+    if recovery.mode == "restart":
         return down, planned
     replicas = np.array([p.replicas for p in plans])[plan]
     step = np.array([p.step_time for p in plans])[plan]

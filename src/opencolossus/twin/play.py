@@ -169,10 +169,9 @@ def _load(scene: Scene, epochs: Epochs, powered: Array) -> Load:
 
 
 def _network_power(scene: Scene) -> float:
-    """Switches and optical modules of the whole fabric, in W."""
-    fabric = scene.cluster.fabric
-    switches = scene.fabric.switches * fabric.switch.power if fabric.switch else 0.0
-    return switches + 2 * scene.fabric.switch_links * fabric.transceiver_power
+    """Switches of the whole fabric with their optical modules, in W."""
+    switch = scene.cluster.fabric.switch
+    return scene.fabric.switches * switch.power if switch else 0.0
 
 
 def _failures(
