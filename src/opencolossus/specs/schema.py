@@ -8,6 +8,7 @@ from opencolossus.specs import catalog
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Evidence
 
+PART = ".part"
 _FACT = {
     "type": "object",
     "description": "a value with its source",
@@ -26,14 +27,18 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a description.
 
     A field that takes a catalog entry accepts its name, or a mapping with ``base`` and overrides;
-    then nothing is required, because the base brings it.
+    then nothing is required at any depth, because the base brings it, and null takes away.
     """
     schema = Description.model_json_schema(mode="validation")
     by_title = {spec.__name__: kind for kind, spec in catalog.KINDS.items()}
     definitions = schema.get("$defs", {})
+    parts = {title + PART: _part(definition) for title, definition in definitions.items()}
     for title, kind in by_title.items():
         if title in definitions:
-            definitions[title] = _named(definitions[title], kind)
+            part = parts[title + PART]
+            definitions[title] = _named(definitions[title], part, kind)
+            parts[title + PART] = {"anyOf": [_name(kind), _based(part, kind, required=False)]}
+    definitions.update(parts)
     for definition in [schema, *definitions.values()]:
         _allow_facts(definition)
     definitions["Fact"] = _FACT
@@ -42,15 +47,45 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def _named(definition: dict[str, Any], kind: str) -> dict[str, Any]:
+def _named(definition: dict[str, Any], part: dict[str, Any], kind: str) -> dict[str, Any]:
     """A name, an entry with overrides, or the whole spec."""
+    return {"anyOf": [_name(kind), _based(part, kind, required=True), definition]}
+
+
+def _name(kind: str) -> dict[str, Any]:
     names = catalog.names(kind)
-    name = {"enum": names} if names else {"type": "string"}
-    based = {key: value for key, value in definition.items() if key != "required"}
-    based["properties"] = {"base": name, **definition["properties"]}
-    based["required"] = ["base"]
-    name["description"] = f"a name from 'colossus catalog {kind}'"  # type: ignore[assignment]
-    return {"anyOf": [name, based, definition]}
+    name: dict[str, Any] = {"enum": names} if names else {"type": "string"}
+    return name | {"description": f"a name from 'colossus catalog {kind}'"}
+
+
+def _based(part: dict[str, Any], kind: str, required: bool) -> dict[str, Any]:
+    properties = {"base": _name(kind), **part["properties"]}
+    return part | {"properties": properties} | ({"required": ["base"]} if required else {})
+
+
+def _part(schema: Any) -> Any:
+    """What may stand below a ``base``: nothing is required, null takes away, lists are whole."""
+    if isinstance(schema, list):
+        return [_part(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {
+        "anyOf" if key == "oneOf" else key: value
+        if key in ("items", "prefixItems")
+        else _part(value)
+        for key, value in schema.items()
+        if key not in ("required", "discriminator", "minProperties")
+    }
+    if "$ref" in found:
+        return {"anyOf": [{"$ref": f"{found.pop('$ref')}{PART}"}, {"type": "null"}], **found}
+    if "properties" in found:
+        found["properties"] = {
+            key: _part(value) if key != "kind" else value
+            for key, value in schema["properties"].items()
+        }
+    if "anyOf" in found and {"type": "null"} not in found["anyOf"]:
+        found["anyOf"].append({"type": "null"})
+    return found
 
 
 def _allow_facts(definition: dict[str, Any]) -> None:
