@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from servers import MODEL, Parrot, Server, sqlite
 
 from opencolossus.data import tokenizer as tokenizers
 from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.grok.model import Grok
+from opencolossus.serve.api.hub import Options
 from opencolossus.serve.engine import Engine
+from opencolossus.serve.supervisor import Supervisor
+from opencolossus.serve.worker import build_engine
 from opencolossus.specs.document import Description
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Data, Run
@@ -103,3 +108,26 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, model: Grok, tokenizer:
     (folder / "description.json").write_text(DESCRIPTION.model_dump_json())
     tokenizer.save(folder / "tokenizer.json")
     return folder
+
+
+@pytest.fixture
+def parrot() -> Parrot:
+    return Parrot()
+
+
+@pytest.fixture
+def server(parrot: Parrot, tokenizer: Tokenizer, tmp_path: Path) -> Iterator[Server]:
+    """A server whose engine is a parrot."""
+    with Server(parrot, tokenizer, sqlite(tmp_path), Options(), MODEL) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def real_server(
+    run_folder: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server with a real engine in a process of its own."""
+    build = functools.partial(build_engine, run_folder, 8, 64, "cpu", 1)
+    url = sqlite(tmp_path_factory.mktemp("database"))
+    with Server(Supervisor(build, 64), tokenizer, url, Options(), MODEL) as running:
+        yield running

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from opencolossus.cli.common import extra
+
 RunFolder = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="The folder of a training run.", show_default=False),
@@ -37,9 +39,11 @@ def chat(
     At a terminal: /help lists what can be changed, Ctrl-C stops an answer, Ctrl-D leaves.
     From a pipe: one line in, one answer out.
     """
-    from opencolossus.serve.console import talk
+    with extra("train"):
+        from opencolossus.serve.console import talk
     from opencolossus.serve.request import Sampling
     from opencolossus.serve.terminal import Settings
 
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
-    talk(run, Settings(sampling, max_tokens, system), prompt)
+    with extra("train"):
+        talk(run, Settings(sampling, max_tokens, system), prompt)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,3 +44,18 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 100
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say which extra is missing where an import of ours fails for want of its packages."""
+    from opencolossus.specs.errors import UserError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("opencolossus"):
+            raise
+        raise UserError(
+            f"this needs the package {error.name}; install it by pip install 'opencolossus[{name}]'"
+        ) from None

@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -32,6 +32,41 @@ class EngineDownError(Exception):
     """There is no engine right now; there will be one again soon."""
 
 
+class Answers:
+    """The pieces of the answers to some requests, in the order in which they are made.
+
+    To be closed in any case: that frees the slots of answers that nobody waits for any more.
+    """
+
+    def __init__(self, requests: Sequence[Request], cancel: Callable[[str], None]) -> None:
+        self._cancel = cancel
+        self._index = {request.id: index for index, request in enumerate(requests)}
+        self._left = set(self._index)
+        self._pieces: asyncio.Queue[Delta] = asyncio.Queue()
+
+    def put(self, delta: Delta) -> None:
+        """Add a piece."""
+        self._pieces.put_nowait(delta)
+
+    def __aiter__(self) -> Answers:
+        return self
+
+    async def __anext__(self) -> tuple[int, Delta]:
+        """The number of the request, and a piece of its answer."""
+        if not self._left:
+            raise StopAsyncIteration
+        delta = await self._pieces.get()
+        if delta.finish is not None:
+            self._left.discard(delta.id)
+        return self._index[delta.id], delta
+
+    def close(self) -> None:
+        """Forget what is not finished."""
+        for identifier in self._left:
+            self._cancel(identifier)
+        self._left = set()
+
+
 class Generator(Protocol):
     """What the API needs of an engine."""
 
@@ -43,8 +78,14 @@ class Generator(Protocol):
     cached_tokens: int
     restarts: int
 
-    def generate(self, request: Request) -> AsyncIterator[Delta]:
-        """The pieces of an answer."""
+    async def start(self) -> None:
+        """Make it ready."""
+
+    async def stop(self) -> None:
+        """End it."""
+
+    def submit(self, requests: Sequence[Request]) -> Answers:
+        """Begin to answer."""
 
 
 class Supervisor:
@@ -56,7 +97,7 @@ class Supervisor:
     def __init__(self, build: Callable[[], Engine], queue_limit: int = 256) -> None:
         self._build = build
         self._queue_limit = queue_limit
-        self._answers: dict[str, asyncio.Queue[Delta]] = {}
+        self._answers: dict[str, Answers] = {}
         self._ready = asyncio.Event()
         self._outbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
         self._process: SpawnProcess | None = None
@@ -109,8 +150,8 @@ class Supervisor:
             await asyncio.to_thread(process.join)
         self._fail_all("the server is shutting down")
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
-        """The pieces of an answer; whoever closes the generator early frees the slot at once.
+    def submit(self, requests: Sequence[Request]) -> Answers:
+        """Begin to answer all of the requests, or none.
 
         Raises:
             QueueFullError: too many requests wait already.
@@ -118,23 +159,19 @@ class Supervisor:
         """
         if self.state != "ready":
             raise EngineDownError("the engine is starting; try again in a few seconds")
-        if len(self._answers) >= self.slots + self._queue_limit:
+        if len(self._answers) + len(requests) > self.slots + self._queue_limit:
             raise QueueFullError(
-                f"the server is busy: {self._queue_limit} requests are waiting; try again later"
+                f"the server is busy: {self._queue_limit} requests may wait; try again later"
             )
-        answer: asyncio.Queue[Delta] = asyncio.Queue()
-        self._answers[request.id] = answer
-        self._outbox.put(Submit(request))
-        finished = False
-        try:
-            while not finished:
-                delta = await answer.get()
-                finished = delta.finish is not None
-                yield delta
-        finally:
-            self._answers.pop(request.id, None)
-            if not finished:
-                self._outbox.put(Cancel(request.id))
+        answers = Answers(requests, self._cancel)
+        for request in requests:
+            self._answers[request.id] = answers
+            self._outbox.put(Submit(request))
+        return answers
+
+    def _cancel(self, identifier: str) -> None:
+        if self._answers.pop(identifier, None) is not None:
+            self._outbox.put(Cancel(identifier))
 
     def _spawn(self) -> None:
         self.state = "restarting" if self._crashes else "starting"
@@ -192,8 +229,7 @@ class Supervisor:
             self.running, self.waiting = message.running, message.waiting
             self.cached_tokens = message.cached_tokens
             for delta in message.deltas:
-                if answer := self._answers.get(delta.id):
-                    answer.put_nowait(delta)
+                self._hand_out(delta)
 
     def _lost(self, connection: Connection) -> None:
         if connection is not self._connection:
@@ -216,5 +252,13 @@ class Supervisor:
         self._spawn()
 
     def _fail_all(self, reason: str) -> None:
-        for identifier, answer in self._answers.items():
-            answer.put_nowait(Delta(identifier, finish="error", error=reason))
+        for identifier in list(self._answers):
+            self._hand_out(Delta(identifier, finish="error", error=reason))
+
+    def _hand_out(self, delta: Delta) -> None:
+        answers = self._answers.get(delta.id)
+        if answers is None:
+            return
+        answers.put(delta)
+        if delta.finish is not None:
+            del self._answers[delta.id]

@@ -13,6 +13,7 @@ from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
+from opencolossus.specs.units import COUNT, show
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,8 +41,7 @@ class Trained:
     @property
     def title(self) -> str:
         """What people are shown."""
-        millions = self.model.parameters / 1e6
-        return f"{self.model.name} ({millions:.1f} M parameters)"
+        return f"{self.model.name} ({show(self.model.parameters, COUNT, 3)} parameters)"
 
     def engine(self, slots: int = 32, queue: int = 256, device: str = "cpu") -> Engine:
         """Load the newest sound checkpoint into an engine.
@@ -57,6 +57,8 @@ class Trained:
         from opencolossus.train.checkpoint import Store, read_weights
         from opencolossus.train.state import State, check_model
 
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device cuda is not there; give cpu")
         store = Store(self.folder, warn=lambda text: print(f"colossus: {text}", file=sys.stderr))
         step = store.newest_sound()
         if step is None:
@@ -70,7 +72,7 @@ class Trained:
         self.tokenizer.check(state.tokenizer, str(checkpoint))
         model = Grok(self.model)
         _fill(model, read_weights(checkpoint), checkpoint)
-        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
         return Engine(
             model,
             token_table(self.tokenizer),

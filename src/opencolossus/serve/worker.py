@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opencolossus.serve.request import Delta, Request
@@ -93,3 +94,18 @@ def _listen(connection: Connection, engine: Engine) -> None:
         elif isinstance(message, Cancel):
             engine.cancel(message.id)
             connection.send(_progress(engine, ()))
+
+
+def build_engine(folder: Path, slots: int, queue: int, device: str, threads: int | None) -> Engine:
+    """Load a run into an engine, in the process that will run it.
+
+    Raises:
+        UserError: the run cannot be loaded.
+    """
+    import torch
+
+    from opencolossus.serve.trained import open_run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return open_run(folder).engine(slots=slots, queue=queue, device=device)

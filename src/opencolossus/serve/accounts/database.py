@@ -51,6 +51,8 @@ class Database:
         except SQLAlchemyError as error:
             raise UserError(f"database {self.shown()} cannot be opened: {_reason(error)}") from None
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        reading = self.engine.execution_options(colossus_reading=True)
+        self._readers = sessionmaker(reading, expire_on_commit=False)
 
     def shown(self) -> str:
         """The URL without its password."""
@@ -60,6 +62,12 @@ class Database:
     def begin(self) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back by an exception."""
         with self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One transaction that changes nothing, and waits for no writer."""
+        with self._readers() as session:
             yield session
 
     def close(self) -> None:
@@ -101,7 +109,7 @@ def _engine(url: URL) -> Engine:
         # pre_ping: a connection that died while PostgreSQL restarted is replaced unseen.
         return create_engine(
             url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10,
-            connect_args={"connect_timeout": 5},
+            connect_args={"connect_timeout": 5, "client_encoding": "utf8"},
         )  # fmt: skip
     except ModuleNotFoundError:
         raise UserError(
@@ -118,7 +126,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Any) -> None:
     # IMMEDIATE: a reader that turns writer would fail at once where another has written since.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reading = connection.get_execution_options().get("colossus_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _migrate(engine: Engine) -> None:

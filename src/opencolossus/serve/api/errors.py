@@ -1,0 +1,148 @@
+"""Errors as OpenAI's clients expect them: one sentence, a type, a status."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from opencolossus.serve.accounts.database import is_outage
+from opencolossus.serve.accounts.quotas import QuotaExceededError
+from opencolossus.serve.fair import QueueFullError
+from opencolossus.serve.supervisor import EngineDownError
+from opencolossus.specs.errors import UserError
+
+LOG = logging.getLogger("colossus.serve")
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "invalid_request_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+}
+
+
+class ApiError(Exception):
+    """An answer other than success."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """The JSON that says so."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": TYPES.get(self.status, "server_error"),
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self) -> JSONResponse:
+        """The answer that says so."""
+        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(max(1, round(self.retry_after)))
+        return JSONResponse(self.body(), self.status, headers)
+
+
+def translate(error: Exception) -> ApiError:
+    """What a client is told of an exception."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, QuotaExceededError):
+        return ApiError(429, str(error), code="rate_limit_exceeded", retry_after=error.retry_after)
+    if isinstance(error, QueueFullError):
+        return ApiError(429, str(error), code="server_busy", retry_after=5)
+    if isinstance(error, EngineDownError):
+        return ApiError(503, str(error), code="engine_unavailable", retry_after=3)
+    if isinstance(error, UserError):
+        return ApiError(400, str(error))
+    if isinstance(error, SQLAlchemyError) and is_outage(error):
+        LOG.error("the database cannot be used: %s", str(error).splitlines()[0])
+        message = "the server's database cannot be used right now; try again later"
+        return ApiError(503, message, code="database_unavailable", retry_after=5)
+    LOG.exception("unexpected error", exc_info=error)
+    return ApiError(500, "the server made a mistake; it has been logged")
+
+
+def _validation(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    # Names of the branches of a union stand between the names of fields; nobody sent those.
+    place = [
+        str(part)
+        for part in first["loc"][1:]
+        if isinstance(part, int) or (part.isidentifier() and part not in ("str", "int", "list"))
+    ]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", message)
+        return ApiError(400, f"the body is not valid JSON: {reason}")
+    if first["type"] == "missing" and not place:
+        return ApiError(400, "the body is missing; send JSON with Content-Type: application/json")
+    param = ".".join(place) or None
+    return ApiError(400, f"{param}: {message}" if param else message, param=param)
+
+
+def _http(error: HTTPException) -> ApiError:
+    if error.status_code == 400 and "parsing the body" in str(error.detail):
+        return ApiError(400, "the body is not valid JSON in UTF-8")
+    if error.status_code == 404:
+        return ApiError(404, "there is nothing at this address", code="not_found")
+    return ApiError(error.status_code, str(error.detail))
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app one of ours."""
+
+    async def known(_request: Request, error: Exception) -> JSONResponse:
+        return translate(error).response()
+
+    async def validation(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # registered for it alone
+        return _validation(error).response()
+
+    async def http(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # registered for it alone
+        response = _http(error).response()
+        response.headers.update(error.headers or {})
+        return response
+
+    for kind in (
+        ApiError,
+        QuotaExceededError,
+        QueueFullError,
+        EngineDownError,
+        UserError,
+        SQLAlchemyError,
+    ):
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, known)

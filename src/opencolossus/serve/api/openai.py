@@ -1,0 +1,338 @@
+"""The routes under /v1, for OpenAI's clients and those of others who speak like them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from opencolossus.data import chat
+from opencolossus.data.documents import Message, plain
+from opencolossus.serve.accounts.tables import User
+from opencolossus.serve.api import formats
+from opencolossus.serve.api.auth import api_user, hub_of
+from opencolossus.serve.api.errors import ApiError
+from opencolossus.serve.api.hub import Hub, Ticket
+from opencolossus.serve.api.schemas import ChatRequest, Common, CompletionRequest
+from opencolossus.serve.api.streams import EventStream, event, unless_gone
+from opencolossus.serve.prompt import STOP_TOKENS, encode
+from opencolossus.serve.request import Delta, Request, Sampling, TokenLogprob
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+Caller = Annotated[User, Depends(api_user)]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text}
+    for status, text in (
+        (400, "The request cannot be answered as it is"),
+        (401, "No valid API key"),
+        (404, "No such model"),
+        (413, "The body is too large"),
+        (429, "A limit is reached; Retry-After says when to come back"),
+        (503, "The engine or the database is away for a moment"),
+    )
+}
+
+
+@router.get("/models", responses=ERRORS)
+async def models(http: HttpRequest, _user: Caller) -> dict[str, Any]:
+    """The models that can be asked: the one that is served."""
+    return {"object": "list", "data": [_model(hub_of(http))]}
+
+
+@router.get("/models/{name:path}", responses=ERRORS)
+async def one_model(http: HttpRequest, name: str, _user: Caller) -> dict[str, Any]:
+    """The model that is served, by its name."""
+    check_model(hub_of(http), name)
+    return _model(hub_of(http))
+
+
+def _model(hub: Hub) -> dict[str, Any]:
+    return {
+        "id": hub.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "colossus",
+        "context_length": hub.engine.context,
+    }
+
+
+def check_model(hub: Hub, name: str) -> None:
+    """Refuse the name of another model.
+
+    Raises:
+        ApiError: this one is not served.
+    """
+    if name != hub.model:
+        raise ApiError(
+            404,
+            f"the model {name[:100]!r} does not exist; {hub.model!r} is served here",
+            param="model",
+            code="model_not_found",
+        )
+
+
+@router.post("/chat/completions", response_model=None, responses=ERRORS)
+async def chat_completions(http: HttpRequest, body: ChatRequest, user: Caller) -> Response:
+    """The next message of a conversation."""
+    hub = hub_of(http)
+    check_model(hub, body.model)
+    messages = [
+        Message("system" if m.role == "developer" else m.role, plain(m.text)) for m in body.messages
+    ]
+    prompt = await run_in_threadpool(encode, hub.tokenizer, messages)
+    wanted = body.max_completion_tokens or body.max_tokens
+    logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    requests = [
+        _request(hub, user, body, prompt, wanted, logprobs, choice) for choice in range(body.n or 1)
+    ]
+    ticket = await hub.begin(user, requests)
+    writer = ChatWriter(hub.model)
+    return await _respond(http, ticket, body, writer)
+
+
+@router.post("/completions", response_model=None, responses=ERRORS)
+async def completions(http: HttpRequest, body: CompletionRequest, user: Caller) -> Response:
+    """The continuation of a text."""
+    hub = hub_of(http)
+    check_model(hub, body.model)
+    prompts = await run_in_threadpool(_prompts, hub, body)
+    requests = [
+        _request(hub, user, body, prompt, body.max_tokens, body.logprobs, choice)
+        for prompt in prompts
+        for choice in range(body.n or 1)
+    ]
+    ticket = await hub.begin(user, requests)
+    writer = TextWriter(hub, body, requests)
+    return await _respond(http, ticket, body, writer)
+
+
+def _prompts(hub: Hub, body: CompletionRequest) -> list[tuple[int, ...]]:
+    given: Any = body.prompt
+    single = isinstance(given, str) or isinstance(given[0], int)
+    prompts = [_prompt_tokens(hub, one) for one in ([given] if single else given)]
+    if len(prompts) * (body.n or 1) > hub.engine.slots:
+        raise ApiError(
+            400,
+            f"{len(prompts)} prompts with {body.n or 1} choices each are more than the "
+            f"{hub.engine.slots} answers that run together",
+            param="prompt",
+        )
+    return prompts
+
+
+def _prompt_tokens(hub: Hub, given: Any) -> tuple[int, ...]:
+    if isinstance(given, str):
+        # Training texts begin with this token, and a text without it is none that the model knows.
+        return (chat.BOS_ID, *hub.tokenizer.encode(given.encode("utf-8", "replace").decode()))
+    highest = len(hub.tokenizer) - 1
+    if max(given) > highest:
+        raise ApiError(
+            400, f"token {max(given)} does not exist; the last one is {highest}", param="prompt"
+        )
+    return tuple(given)
+
+
+def _request(
+    hub: Hub,
+    user: User,
+    body: Common,
+    prompt: tuple[int, ...],
+    wanted: int | None,
+    logprobs: int | None,
+    choice: int,
+) -> Request:
+    context = hub.engine.context
+    if len(prompt) >= context:
+        raise ApiError(
+            400,
+            f"the prompt has {len(prompt)} tokens, but prompt and answer together have at most "
+            f"{context}",
+            param="messages" if isinstance(body, ChatRequest) else "prompt",
+            code="context_length_exceeded",
+        )
+    default = 16 if isinstance(body, CompletionRequest) else context
+    echo = isinstance(body, CompletionRequest) and bool(body.echo)
+    return Request(
+        id=uuid.uuid4().hex,
+        prompt=prompt,
+        max_tokens=min(max(default if wanted is None else wanted, 1), context - len(prompt)),
+        sampling=sampling_of(hub, body, choice),
+        stop=body.stops,
+        stop_tokens=STOP_TOKENS,
+        logprobs=logprobs,
+        prompt_logprobs=echo and logprobs is not None,
+        user=str(user.id),
+    )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def sampling_of(hub: Hub, body: Common, choice: int = 0) -> Sampling:
+    """How the tokens of one of several choices are drawn."""
+    return Sampling(
+        temperature=_or(body.temperature, 1.0),
+        top_p=_or(body.top_p, 1.0),
+        top_k=body.top_k or 0,
+        repetition_penalty=_or(body.repetition_penalty, 1.0),
+        presence_penalty=_or(body.presence_penalty, 0.0),
+        frequency_penalty=_or(body.frequency_penalty, 0.0),
+        logit_bias=_biases(hub, body.logit_bias or {}),
+        seed=None if body.seed is None else body.seed + choice,
+    )
+
+
+def _biases(hub: Hub, given: dict[str, float]) -> tuple[tuple[int, float], ...]:
+    biases = []
+    for name, bias in given.items():
+        token = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else -1
+        if not 0 <= token < len(hub.tokenizer):
+            raise ApiError(
+                400,
+                f"logit_bias: {name[:20]!r} is no token; they are 0 to {len(hub.tokenizer) - 1}",
+                param="logit_bias",
+            )
+        biases.append((token, bias))
+    return tuple(biases)
+
+
+class ChatWriter:
+    """The shapes of ``/v1/chat/completions``."""
+
+    def __init__(self, model: str) -> None:
+        self.head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
+        self.model = model
+        self._begun: set[int] = set()
+
+    def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
+        """A piece of a streamed answer."""
+        said: dict[str, Any] = {"content": delta.text} if delta.text else {}
+        if index not in self._begun:
+            self._begun.add(index)
+            said = {"role": "assistant", "content": delta.text}
+        choice = {
+            "index": index,
+            "delta": said,
+            "logprobs": formats.chat_logprobs(delta.logprobs) if delta.logprobs else None,
+            "finish_reason": delta.finish,
+        }
+        return self._body("chat.completion.chunk", [choice])
+
+    def whole(self, deltas: Sequence[Sequence[Delta]]) -> dict[str, Any]:
+        """The answers in one piece."""
+        choices = []
+        for index, pieces in enumerate(deltas):
+            scored = [one for piece in pieces for one in piece.logprobs]
+            choices.append(
+                {
+                    "index": index,
+                    "message": {
+                        "role": "assistant",
+                        "content": "".join(piece.text for piece in pieces),
+                        "refusal": None,
+                    },
+                    "logprobs": formats.chat_logprobs(scored) if scored else None,
+                    "finish_reason": pieces[-1].finish,
+                }
+            )
+        return self._body("chat.completion", choices)
+
+    def last(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """The chunk that carries the usage."""
+        return {**self._body("chat.completion.chunk", []), "usage": usage}
+
+    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self.head, "object": kind, "model": self.model, "choices": choices}
+
+
+class TextWriter:
+    """The shapes of ``/v1/completions``."""
+
+    def __init__(self, hub: Hub, body: CompletionRequest, requests: Sequence[Request]) -> None:
+        self.head = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time())}
+        self.model = hub.model
+        self._logprobs = body.logprobs is not None
+        self._only_prompt = bool(body.echo) and body.max_tokens == 0
+        self._echoes = [
+            hub.tokenizer.decode(request.prompt) if body.echo else "" for request in requests
+        ]
+        self._offsets = [0] * len(requests)
+        self._begun: set[int] = set()
+
+    def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
+        """A piece of a streamed answer."""
+        return self._body([self._choice(index, [delta])])
+
+    def whole(self, deltas: Sequence[Sequence[Delta]]) -> dict[str, Any]:
+        """The answers in one piece."""
+        return self._body([self._choice(index, pieces) for index, pieces in enumerate(deltas)])
+
+    def last(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """The chunk that carries the usage."""
+        return {**self._body([]), "usage": usage}
+
+    def _choice(self, index: int, pieces: Sequence[Delta]) -> dict[str, Any]:
+        scored: list[TokenLogprob] = []
+        text = ""
+        if index not in self._begun:
+            self._begun.add(index)
+            text = self._echoes[index]
+            scored += pieces[0].prompt_logprobs
+        if not self._only_prompt:
+            text += "".join(piece.text for piece in pieces)
+            scored += [one for piece in pieces for one in piece.logprobs]
+        start, self._offsets[index] = self._offsets[index], self._offsets[index] + len(text)
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": formats.text_logprobs(scored, start) if self._logprobs else None,
+            "finish_reason": pieces[-1].finish,
+        }
+
+    def _body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self.head, "object": "text_completion", "model": self.model, "choices": choices}
+
+
+async def _respond(
+    http: HttpRequest, ticket: Ticket, body: Common, writer: ChatWriter | TextWriter
+) -> Response:
+    if body.stream:
+        wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return EventStream(_events(ticket, writer, wants_usage), ticket.close)
+    try:
+        deltas = await unless_gone(http, _collect(ticket))
+    finally:
+        ticket.close()
+    answer = writer.whole(deltas)
+    answer["usage"] = formats.usage(ticket.prompt_tokens, ticket.completion_tokens)
+    return JSONResponse(answer)
+
+
+async def _collect(ticket: Ticket) -> list[list[Delta]]:
+    deltas: list[list[Delta]] = [[] for _ in ticket.requests]
+    async for index, delta in ticket:
+        if delta.error is not None:
+            raise ApiError(503, delta.error, code="engine_failed", retry_after=3)
+        deltas[index].append(delta)
+    return deltas
+
+
+async def _events(
+    ticket: Ticket, writer: ChatWriter | TextWriter, wants_usage: bool
+) -> AsyncIterator[str]:
+    async for index, delta in ticket:
+        if delta.error is not None:
+            yield event(ApiError(503, delta.error, code="engine_failed").body())
+            return
+        if delta.text or delta.finish or delta.logprobs or delta.prompt_logprobs:
+            yield event(writer.chunk(index, delta))
+    if wants_usage:
+        yield event(writer.last(formats.usage(ticket.prompt_tokens, ticket.completion_tokens)))
+    yield "data: [DONE]\n\n"

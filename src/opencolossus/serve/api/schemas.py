@@ -1,0 +1,134 @@
+"""What clients of OpenAI's API send, as far as one text model can mean it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST_CHOICES = 8
+MOST_PROMPTS = 64
+UNSUPPORTED = {
+    "tools": "this model cannot call tools",
+    "functions": "this model cannot call functions",
+    "audio": "this model has no audio",
+    "web_search_options": "this model cannot search the web",
+    "suffix": "this model cannot fill in the middle",
+}
+"""Fields that would change the answer, and why they cannot."""
+
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Text = Annotated[str, Field(max_length=1_000_000)]
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+TokenId = Annotated[int, Field(ge=0)]
+
+
+class Lenient(BaseModel):
+    """Fields that are not known are ignored, as clients send ever new ones."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
+
+
+class StreamOptions(Lenient):
+    """Of a streamed answer."""
+
+    include_usage: bool = False
+
+
+class Common(Lenient):
+    """What both kinds of completion share."""
+
+    model: str = Field(max_length=256)
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
+    top_k: Annotated[int, Field(ge=0)] | None = 0
+    """Not OpenAI's; 0 keeps all."""
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = 1.0
+    """Not OpenAI's."""
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: Seed | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = 1
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_cannot_be(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name, reason in UNSUPPORTED.items():
+            if value.get(name):
+                raise ValueError(f"{name} is not supported: {reason}")
+        if value.get("tool_choice") not in (None, "none", "auto"):
+            raise ValueError("tool_choice is not supported: this model cannot call tools")
+        shape = value.get("response_format")
+        if isinstance(shape, dict) and shape.get("type") not in (None, "text"):
+            raise ValueError("response_format is not supported: this model writes plain text only")
+        return value
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class TextPart(Lenient):
+    """A piece of a message's content."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ChatMessage(Lenient):
+    """One turn."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[TextPart], Field(max_length=1000)]
+
+    @property
+    def text(self) -> str:
+        """The content in one piece."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatRequest(Common):
+    """``POST /v1/chat/completions``"""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChatRequest:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+
+Prompts = (
+    Text
+    | Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS)]
+    | Annotated[list[TokenId], Field(min_length=1)]
+    | Annotated[
+        list[Annotated[list[TokenId], Field(min_length=1)]],
+        Field(min_length=1, max_length=MOST_PROMPTS),
+    ]
+)
+
+
+class CompletionRequest(Common):
+    """``POST /v1/completions``"""
+
+    prompt: Prompts
+    echo: bool | None = False
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=1)] | None = None

@@ -1,0 +1,128 @@
+"""Running the server: sockets, time limits, logs, the end."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from opencolossus.serve.api.app import create_app
+from opencolossus.serve.api.hub import Hub
+from opencolossus.specs.errors import UserError
+
+HEADER_SECONDS = 10.0
+"""A client that has not sent its request's head by then is dropped."""
+GRACE_SECONDS = 30
+"""Running answers may take so long to finish when the server is asked to end."""
+MOST_CONNECTIONS = 2000
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where the server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    certificate: Path | None = None
+    key: Path | None = None
+    behind_proxy: bool = False
+
+    @property
+    def public(self) -> bool:
+        """Whether other machines can reach it."""
+        return not is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that does not wait for ever for the head of a connection's first request."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._waiting = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._waiting.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def listen(binding: Binding) -> socket.socket:
+    """The socket, bound before anything slow is begun.
+
+    Raises:
+        UserError: the address or port cannot be had.
+    """
+    try:
+        found = socket.getaddrinfo(
+            binding.host, binding.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"cannot listen on {binding.host}:{binding.port}: {reason}; "
+            "give another --host or --port"
+        ) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+def make_server(hub: Hub, binding: Binding, *, log_requests: bool = False) -> uvicorn.Server:
+    """The HTTP server of a hub, not started yet."""
+    config = uvicorn.Config(
+        create_app(hub),
+        http=PatientProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="info" if log_requests else "warning",
+        access_log=log_requests,
+        proxy_headers=binding.behind_proxy,
+        server_header=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=65_536,
+        ssl_certfile=binding.certificate,
+        ssl_keyfile=binding.key,
+    )
+    return uvicorn.Server(config)
+
+
+async def run(hub: Hub, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Start the engine and serve until asked to end; running answers are finished first.
+
+    Raises:
+        UserError: the engine cannot be built.
+    """
+    await hub.engine.start()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await hub.settle_all()
+        await hub.engine.stop()
+        hub.database.close()

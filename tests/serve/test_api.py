@@ -1,0 +1,252 @@
+"""OpenAI's API over real sockets: what clients send, what they get."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import httpx
+import openai
+import pytest
+import torch
+from servers import MODEL, Parrot, Server, question, wait_until
+
+from opencolossus.data.tokenizer import Tokenizer
+from opencolossus.grok.model import Grok
+
+
+@pytest.fixture(scope="module")
+def key(real_server: Server) -> str:
+    return real_server.add_user("alice")
+
+
+@pytest.fixture(scope="module")
+def client(real_server: Server, key: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{real_server.url}/v1", api_key=key, max_retries=0)
+
+
+def test_the_openai_client_streams_the_text_that_it_gets_whole(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == [MODEL]
+    assert client.models.retrieve(MODEL).id == MODEL
+    messages = [{"role": "user", "content": "hello"}]
+    asked = {"model": MODEL, "messages": messages, "seed": 3, "max_tokens": 30, "temperature": 1.1}
+    whole = client.chat.completions.create(**asked)  # type: ignore[call-overload]
+    chunks = list(
+        client.chat.completions.create(  # type: ignore[call-overload]
+            **asked, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert len(text) > 10
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].usage == whole.usage
+    assert whole.usage.completion_tokens == 30
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "length"
+
+
+def test_completions_score_a_prompt_as_lm_eval_asks(
+    client: openai.OpenAI, model: Grok, tokenizer: Tokenizer
+) -> None:
+    prompt = [1, *tokenizer.encode("hello there how are you")]
+    out = client.completions.create(
+        model=MODEL, prompt=prompt, echo=True, logprobs=2, max_tokens=1, temperature=0, seed=1
+    )
+    scored = out.choices[0].logprobs
+    assert scored is not None
+    assert scored.token_logprobs is not None
+    assert scored.tokens is not None
+    assert out.choices[0].text.startswith("hello there how are you")
+    assert "".join(scored.tokens[: len(prompt)]) == "hello there how are you"
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt]))
+    assert isinstance(logits, torch.Tensor)
+    expected = torch.log_softmax(logits[0], -1)
+    for place in range(1, len(prompt)):
+        got = scored.token_logprobs[place]
+        assert math.isclose(got, float(expected[place - 1, prompt[place]]), abs_tol=1e-3)
+
+
+def test_several_prompts_and_choices_come_in_order(client: openai.OpenAI) -> None:
+    prompts = ["hello", "thank you"]
+    together = client.completions.create(model=MODEL, prompt=prompts, n=2, seed=5, max_tokens=12)
+    assert [choice.index for choice in together.choices] == [0, 1, 2, 3]
+    for number, prompt in enumerate(prompts):
+        alone = client.completions.create(model=MODEL, prompt=prompt, seed=6, max_tokens=12)
+        assert together.choices[2 * number + 1].text == alone.choices[0].text
+
+
+def test_stop_strings_and_logprobs_of_chat(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "how are you"}]
+    asked = {"model": MODEL, "messages": messages, "seed": 8, "max_tokens": 40}
+    free = client.chat.completions.create(  # type: ignore[call-overload]
+        **asked, logprobs=True, top_logprobs=3
+    )
+    text = free.choices[0].message.content
+    scored = free.choices[0].logprobs.content
+    assert all(len(one.top_logprobs) == 3 for one in scored)
+    assert b"".join(bytes(one.bytes) for one in scored).decode("utf-8", "replace") == text
+    stop = text[4:6]
+    cut = client.chat.completions.create(**asked, stop=[stop])  # type: ignore[call-overload]
+    assert cut.choices[0].message.content == text[: text.index(stop)]
+    assert cut.choices[0].finish_reason == "stop"
+
+
+BAD = [
+    ({"model": "gpt-4", "messages": [{"role": "user", "content": "a"}]}, 404, "does not exist"),
+    ({"model": MODEL}, 400, "messages"),
+    ({"model": MODEL, "messages": []}, 400, "messages"),
+    (question(role="x", messages=[{"role": "robot", "content": "a"}]), 400, "messages.0.role"),
+    (question(temperature=-1), 400, "temperature"),
+    (question(temperature="hot"), 400, "temperature"),
+    (question(top_p=0), 400, "top_p"),
+    (question(max_tokens=-5), 400, "max_tokens"),
+    (question(n=0), 400, "n"),
+    (question(n=10**30), 400, "n"),
+    (question(seed=2**70), 400, "seed"),
+    (question(stop=["a"] * 5), 400, "stop"),
+    (question(stop=[""]), 400, "stop"),
+    (question(logit_bias={"9999": 1}), 400, "logit_bias"),
+    (question(logit_bias={"x": 1}), 400, "logit_bias"),
+    (question(top_logprobs=5), 400, "top_logprobs"),
+    (question(tools=[{"type": "function"}]), 400, "tools"),
+    (question(response_format={"type": "json_object"}), 400, "response_format"),
+    (question("long " * 5000), 400, "tokens"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "names"), BAD, ids=range(len(BAD)))
+def test_bad_requests_get_one_sentence_that_names_the_field(
+    real_server: Server, key: str, body: dict[str, object], status: int, names: str
+) -> None:
+    with real_server.api(key) as client:
+        found = client.post("/v1/chat/completions", json=body)
+    assert found.status_code == status, found.text
+    error = found.json()["error"]
+    assert names in error["message"]
+    assert "\n" not in error["message"]
+    assert "Traceback" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"model": "tiny", "messages": "\xff\xfe"}', "application/json", 400),
+        (b'{"model": NaN}', "application/json", 400),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "application/json", 400),
+        (b"model=tiny", "application/x-www-form-urlencoded", 400),
+        (b" " * 10_000_000, "application/json", 413),
+        (json.dumps(question("half a character: \ud800")).encode(), "application/json", 400),
+        (json.dumps(question("a\0b")).encode(), "application/json", 200),
+    ],
+)
+def test_bodies_that_are_not_what_they_should_be(
+    real_server: Server, key: str, content: bytes, kind: str, status: int
+) -> None:
+    with real_server.api(key) as client:
+        found = client.post("/v1/chat/completions", content=content, headers={"Content-Type": kind})
+    assert found.status_code == status, found.text
+    if status != 200:
+        assert set(found.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{}, {"Authorization": "Bearer"}, {"Authorization": "Bearer sk-wrong"},
+     {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer ' OR 1=1 --"}],
+)  # fmt: skip
+def test_without_a_valid_key_there_is_nothing(real_server: Server, header: dict[str, str]) -> None:
+    for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions")):
+        found = httpx.request(method, real_server.url + path, headers=header, json=question())
+        assert found.status_code == 401
+        assert found.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_client_that_goes_away_frees_its_slot_at_once(real_server: Server, key: str) -> None:
+    with (
+        real_server.api(key) as client,
+        client.stream("POST", "/v1/chat/completions", json=question(stream=True)) as stream,
+    ):
+        next(stream.iter_lines())
+    wait_until(lambda: real_server.engine.running == 0 and not real_server.hub.streams)
+    metrics = httpx.get(f"{real_server.url}/metrics").text
+    assert "colossus_slots_used 0.0" in metrics
+    assert "colossus_engine_up 1.0" in metrics
+
+
+def test_a_client_that_goes_away_before_the_answer_is_whole_is_noticed(
+    server: Server, parrot: Parrot
+) -> None:
+    key = server.add_user("bob")
+    parrot.words, parrot.pause = ["x"] * 100, 0.1
+    with server.api(key) as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/chat/completions", json=question(), timeout=0.4)
+    wait_until(lambda: parrot.cancelled == [parrot.seen[0].id])
+    wait_until(lambda: not server.hub.streams)
+
+
+def test_more_than_the_queue_holds_gets_429_and_a_dead_engine_503(
+    server: Server, parrot: Parrot
+) -> None:
+    with server.api(server.add_user("bob")) as client:
+        parrot.full = True
+        found = client.post("/v1/chat/completions", json=question())
+        assert (found.status_code, found.json()["error"]["code"]) == (429, "server_busy")
+        assert int(found.headers["retry-after"]) > 0
+        parrot.full, parrot.state = False, "restarting"
+        found = client.post("/v1/chat/completions", json=question())
+        assert (found.status_code, found.json()["error"]["code"]) == (503, "engine_unavailable")
+        assert httpx.get(f"{server.url}/health").status_code == 503
+        parrot.state, parrot.breaks_after = "ready", 1
+        found = client.post("/v1/chat/completions", json=question())
+        assert (found.status_code, found.json()["error"]["code"]) == (503, "engine_failed")
+        stream = client.post("/v1/chat/completions", json=question(stream=True)).text
+        events = [json.loads(line[6:]) for line in stream.splitlines() if line]
+        assert events[0]["choices"][0]["delta"]["content"] == "Hello"
+        assert events[-1]["error"]["code"] == "engine_failed"
+    assert not server.hub.streams
+
+
+def test_quotas_hold_and_count_what_was_really_used(server: Server, parrot: Parrot) -> None:
+    key = server.add_user("free", tier="free")
+    page = server.browser("free")
+    with server.api(key) as client:
+        assert client.post("/v1/chat/completions", json=question()).status_code == 200
+        wait_until(lambda: not server.hub.tasks)
+        used = page.get("/app/usage").json()["month"]
+        assert used["requests"][0] == 1
+        prompt = len(parrot.seen[0].prompt)
+        assert used["tokens"][0] == prompt + 3
+        statuses = [
+            client.post("/v1/chat/completions", json=question()).status_code for _ in range(20)
+        ]
+        assert statuses == [200] * 19 + [429]
+        found = client.post("/v1/chat/completions", json=question())
+        assert "20 requests a minute" in found.json()["error"]["message"]
+
+
+def test_a_user_has_only_so_many_answers_at_once(server: Server, parrot: Parrot) -> None:
+    parrot.words, parrot.pause = ["x"] * 50, 0.1
+    key = server.add_user("free", tier="free")
+    with server.api(key) as client:
+        found = client.post("/v1/chat/completions", json=question(n=3))
+        assert found.status_code == 429
+        assert "2 answers at the same time" in found.json()["error"]["message"]
+
+
+def test_running_answers_are_finished_when_the_server_ends(server: Server, parrot: Parrot) -> None:
+    parrot.words, parrot.pause = ["x"] * 10, 0.1
+    key = server.add_user("bob")
+    with (
+        server.api(key) as client,
+        client.stream("POST", "/v1/chat/completions", json=question(stream=True)) as stream,
+    ):
+        lines = stream.iter_lines()
+        next(lines)
+        server.begin_to_end()
+        rest = [line for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    assert sum('"content":"x"' in line for line in rest) == 9
