@@ -18,15 +18,20 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("catalog")(catalog.catalog)
-app.command("chat")(chat.chat)
-app.command("plan")(plan.plan)
-app.command("schema")(schema.schema)
-app.command("simulate")(simulate.simulate)
-app.command("train")(train.train)
-app.add_typer(serve.app, name="serve")
+app.command("plan", short_help="How many GPUs, at which cap, in which layout, by when.")(plan.plan)
+app.command("simulate", short_help="The site over time: power, heat, failures, tokens.")(
+    simulate.simulate
+)
+app.command("train", short_help="Train on the machine at hand.")(train.train)
+app.command("chat", short_help="Talk to a trained run in the terminal.")(chat.chat)
+app.add_typer(serve.app, name="serve", short_help="Serve a trained run: API, accounts, page.")
+app.command("catalog", short_help="Parts, models and places, each number with its source.")(
+    catalog.catalog
+)
+app.command("schema", short_help="The JSON schema of a description, for editors.")(schema.schema)
 
 
 def _print_version(wanted: bool) -> None:
