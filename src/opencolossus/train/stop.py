@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ class Stop:
         self.signal: signal.Signals | None = None
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
-        """Note the request; a second one ends the program at once, unsaved."""
-        if self.signal is not None:
+        """Note the request; a second Ctrl-C ends the program at once, unsaved."""
+        # Slurm asks every process to end, and torchrun then asks those that it started once more.
+        by_hand = number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ
+        if self.signal is not None and by_hand:
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+        self.signal = self.signal or signal.Signals(number)
 
     @property
     def asked(self) -> bool:

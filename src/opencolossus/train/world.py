@@ -19,9 +19,9 @@ def launched() -> bool:
 
 
 def restarted() -> bool:
-    """Whether torchrun or Slurm starts this process anew after a failure."""
-    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-    return any(int(os.environ.get(name, "0")) > 0 for name in counts)
+    """Whether torchrun, Slurm or a JobSet starts this process anew after a failure."""
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT", "JOBSET_RESTART_ATTEMPT")
+    return any(int(os.environ.get(name) or "0") > 0 for name in counts)
 
 
 def started() -> bool:
