@@ -7,7 +7,18 @@ import sys
 
 import typer
 
-from opencolossus.cli import catalog, chat, plan, schema, serve, simulate, train
+from opencolossus.cli import (
+    calibrate,
+    catalog,
+    chat,
+    launch,
+    plan,
+    schema,
+    serve,
+    simulate,
+    train,
+    validate,
+)
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
@@ -21,6 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("launch", short_help="Start a run on many nodes: torchrun, Slurm, Kubernetes.")(
+    launch.launch
+)
 app.command("plan", short_help="How many GPUs, at which cap, in which layout, by when.")(plan.plan)
 app.command("simulate", short_help="The site over time: power, heat, failures, tokens.")(
     simulate.simulate
@@ -30,6 +44,10 @@ app.command("chat", short_help="Talk to a trained run in the terminal.")(chat.ch
 app.add_typer(serve.app, name="serve", short_help="Serve a trained run: API, accounts, page.")
 app.command("catalog", short_help="Parts, models and places, each number with its source.")(
     catalog.catalog
+)
+app.command("validate", short_help="The planner against published measurements.")(validate.validate)
+app.command("calibrate", short_help="Fit the planner's constants to measurements.")(
+    calibrate.calibrate
 )
 app.command("schema", short_help="The JSON schema of a description, for editors.")(schema.schema)
 

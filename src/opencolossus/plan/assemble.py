@@ -49,7 +49,9 @@ def plan(
     share, survival = fleet.survival(pricing.pool, gpus, model)
     power = watts(fleet, pricing, cost, main.cap, gpus)
     days = run.tokens / (rate * share) / DAY
-    interval = trust.interval(calibration, gpu.name, gpus, tokens / gpus, step_time)
+    interval = trust.interval(
+        calibration, gpu.name, model.experts > 0, gpus, tokens / gpus, step_time
+    )
     dollars = 0.0
     if fleet.site and fleet.day and fleet.weather:
         dollars = days * supply.dollars_per_day(

@@ -45,42 +45,46 @@ GPU = {
 }
 ERA = {
     "elementwise": (1.6, 0.8, 5.0),
+    "routing": (2.0, 0.5, 12.0),
     "cast": (1.0, 0.2, 4.0),
-    "gap": (6e-5, 1e-6, 2e-3),
-    "expert_gap": (3e-4, 1e-6, 3e-3),
-    "attention": (0.7, 0.25, 1.0),
+    "gap": (2e-4, 1e-6, 3e-3),
+    "expert_gap": (5e-4, 1e-6, 5e-3),
+    "attention": (0.7, 0.25, 1.4),
     "tensor_overlap": (0.5, 0.02, 0.95),
     "expert_overlap": (0.2, 0.01, 0.9),
     "dispatch": (0.6, 0.1, 1.0),
     "gather": (0.8, 0.05, 1.0),
     "step_gap": (0.02, 1e-3, 0.5),
 }
-SHARED = {"link": (0.8, 0.5, 0.95), "jitter": (0.005, 1e-4, 0.02), "micro_scaling": (1.5, 1.0, 4.0)}
+KNOWN_FABRICS = {"infiniband"}
+"""Networks whose bandwidth under NCCL is published: 46-49 GB/s of a 400 Gbit/s port."""
+COMMON = ("gather", "step_gap", "tensor_overlap", "dispatch", "expert_overlap")
+"""Constants that all eras share."""
+ALONE = ("deepspeed-2021", "torch-cpu")
+"""Eras that do not: weight gathering of 2021 was another thing, and a CPU is."""
+SHARED = {"link": (0.8, 0.7, 0.9), "jitter": (0.005, 1e-4, 0.02), "micro_scaling": (1.5, 1.0, 4.0)}
 
 
 def constants(measured: Measured) -> list[Constant]:
     """The constants that these rows can tell something about."""
     found = [Constant((name,), *SHARED[name]) for name in SHARED]
+    found += [Constant(("eras", "*", name), *ERA[name]) for name in COMMON]
     kinds = {(a, p) for a, p in zip(measured.architectures, measured.precisions, strict=True)}
     for architecture in sorted(set(measured.architectures)):
         names = ["matrix16"]
         names += ["matrix8"] if (architecture, "fp8") in kinds else []
         names += ["matrix4"] if (architecture, "fp4") in kinds else []
         found += [Constant(("gpus", architecture, name), *GPU[name]) for name in names]
-    for kind in sorted(set(measured.fabrics)):
-        found.append(Constant(("fabrics", kind), 0.85, 0.3, 1.05))
+    for kind in sorted(set(measured.fabrics) - KNOWN_FABRICS):
+        found.append(Constant(("fabrics", kind), 0.9, 0.3, 1.05))
     sparse = np.asarray(measured.shape.experts) > 0
     for era in sorted(set(measured.eras)):
         mine = np.array([name == era for name in measured.eras])
         low = np.array([p != "bf16" for p in measured.precisions])
-        names = ["elementwise", "gap", "attention", "step_gap"]
+        names = ["elementwise", "gap", "attention"]
         names += ["cast"] if np.any(mine & low) else []
-        overlaps = np.array([s.overlap_tensor for s in measured.software])
-        names += (
-            ["tensor_overlap"] if np.any(mine & overlaps & (measured.layouts.tensor > 1)) else []
-        )
-        names += ["gather"] if np.any(mine & (measured.layouts.zero >= 3)) else []
-        names += ["expert_gap", "expert_overlap", "dispatch"] if np.any(mine & sparse) else []
+        names += ["gather"] if era in ALONE else []
+        names += ["expert_gap", "routing"] if np.any(mine & sparse) else []
         found += [Constant(("eras", era, name), *ERA[name]) for name in names]
     return found
 
@@ -89,19 +93,25 @@ def with_values(base: Calibration, known: Sequence[Constant], values: Array) -> 
     """A calibration with the constants ``known`` set to ``values``."""
     data: dict[str, Any] = base.model_dump()
     for constant, value in zip(known, values, strict=True):
-        place = data
-        for step in constant.path[:-1]:
-            place = place[step]
-        place[constant.path[-1]] = float(value)
+        for place in _places(data, constant):
+            place[constant.path[-1]] = float(value)
     return Calibration.model_validate(data)
+
+
+def _places(data: dict[str, Any], constant: Constant) -> list[dict[str, Any]]:
+    """The tables that hold a constant; ``*`` stands for all eras that it is not fitted for."""
+    tables = [data]
+    for step in constant.path[:-1]:
+        if step == "*":
+            tables = [t for table in tables for name, t in table.items() if name not in ALONE]
+        else:
+            tables = [table[step] for table in tables]
+    return tables
 
 
 def value_of(base: Calibration, constant: Constant) -> float:
     """The value of a constant in a calibration."""
-    place: Any = base.model_dump()
-    for step in constant.path:
-        place = place[step]
-    return float(place)
+    return float(_places(base.model_dump(), constant)[0][constant.path[-1]])
 
 
 def fit(

@@ -113,6 +113,7 @@ def lattice(grid: Axes, layers: int, batch: int, gpus: int) -> Layouts:
         batch=np.full(cut.size, float(batch)),
         zero=zero,
         recompute=again,
+        recompute_share=1.0,
         schedule=pipes[2][pipe],
         expert_tensor=np.where(expert > 1, 1.0, tensor),
         shard_group=0.0,

@@ -109,6 +109,7 @@ def code(
         compiled=float(software.compiled),
         deduplicates=float(software.deduplicated_dispatch),
         elementwise=era.elementwise,
+        routing=era.routing,
         cast=era.cast * scale,
         gap=era.gap,
         expert_gap=era.expert_gap,

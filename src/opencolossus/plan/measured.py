@@ -84,6 +84,7 @@ class Measured:
             name: np.array([getattr(era, name) for era in eras])
             for name in (
                 "elementwise",
+                "routing",
                 "cast",
                 "gap",
                 "expert_gap",
@@ -160,19 +161,28 @@ def _stack(found: list[dict[str, Any]], left: list[tuple[str, str]]) -> Measured
 
 
 def _fill_recompute(measured: Measured, calibration: Calibration) -> Measured:
-    """Where a row does not say what is recomputed: the least with which it fits in memory."""
-    layouts = measured.layouts
-    chosen = layouts.recompute
-    for stage in (NONE, SELECTIVE, FULL):
-        tried = replace(layouts, recompute=np.where(measured.told_recompute, chosen, stage))
-        used = replace(measured, layouts=tried).memory(calibration).total
-        fits = used <= measured.base_machine.memory
-        if stage == NONE:
-            best = np.where(fits, stage, FULL)
-        else:
-            best = np.where(fits, np.minimum(best, stage), best)
-    filled = np.where(measured.told_recompute, chosen, best)
-    return replace(measured, layouts=replace(layouts, recompute=filled))
+    """Where a row does not say what is recomputed: the least with which it fits in memory.
+
+    First some layers selectively, then all of them, then some fully, then all of them.
+    """
+    told, layouts = measured.told_recompute, measured.layouts
+    limit = measured.base_machine.memory
+
+    def used(stage: float) -> Array:
+        tried = replace(layouts, recompute=np.full(len(measured), stage))
+        return replace(measured, layouts=tried).memory(calibration).total
+
+    none, selective, full = used(NONE), used(SELECTIVE), used(FULL)
+    stage = np.where(none <= limit, NONE, np.where(selective <= limit, SELECTIVE, FULL))
+    high = np.where(stage == SELECTIVE, selective, full)
+    share = np.clip((none - limit) / np.maximum(none - high, 1.0), 0.0, 1.0)
+    share = np.where(stage == NONE, 1.0, share)
+    filled = replace(
+        layouts,
+        recompute=np.where(told, layouts.recompute, stage),
+        recompute_share=np.where(told, 1.0, share),
+    )
+    return replace(measured, layouts=filled)
 
 
 def _resolve(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]:
@@ -199,8 +209,8 @@ def _resolve(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]
         numbers["peak"] = numbers["peak16"]
     if flops.get(precision):
         numbers["peak"] = flops[precision] or 0.0
-    if "nic" in numbers:
-        numbers["nic"] *= fabric.efficiency
+    line = node.nics * node.nic_bandwidth / node.gpus  # the calibrated share comes later
+    numbers["nic"] = numbers.get("nic", line) * fabric.efficiency
     machine = replace(machine, **{k: np.asarray(v) for k, v in numbers.items()})
     return {
         "key": row.key,
@@ -220,8 +230,8 @@ def _resolve(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]
     }
 
 
-FABRICS = {"ethernet-roce": "spectrum-x-400"}
-ETHERNET = {"ethernet-roce": "ethernet"}
+FABRICS = {"ethernet-roce": "spectrum-x-400", "omni-path": "quantum-hdr"}
+ETHERNET = {"ethernet-roce": "ethernet", "omni-path": "omni-path"}
 
 
 def _shape(row: Row, rules: Rules, software: Software) -> Shape:
@@ -310,6 +320,7 @@ def _layouts(row: Row, shape: Shape, software: Software) -> Layouts:
         batch=row.number("global_batch_sequences"),
         zero=software.zero if stage is None else stage,
         recompute=NONE,
+        recompute_share=1.0,
         schedule=SCHEDULES[rows.schedule(row)],
         expert_tensor=tensor if software.split_experts or expert == 1 else 1.0,
         shard_group=rows.shard_group(row),

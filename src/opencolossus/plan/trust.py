@@ -8,21 +8,24 @@ from opencolossus.plan.plan import Interval
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.software import Calibration
 
-PER_DOUBLING = 0.015
+PER_DOUBLING = 0.05
 """Widening of an interval's half-width for each doubling of GPUs beyond the nearest measured run
 (assumed: the table has few runs above 4,096 GPUs)."""
+UNMEASURED = 1.5
+"""Exponent of the interval for a GPU that nobody measured a training run on (assumed)."""
 REACH = 4.0
 """A run with up to four times the GPUs of a measured one does not count as extrapolated."""
 
 
 def interval(
-    calibration: Calibration, gpu: str, gpus: int, tokens: float, step_time: float
+    calibration: Calibration, gpu: str, experts: bool, gpus: int, tokens: float, step_time: float
 ) -> Interval:
     """The 90 % interval of a step time on ``gpus`` GPUs with ``tokens`` per GPU and step."""
+    kind = "experts" if experts else "dense"
     architecture, _, known = calibrations.reach_of(calibration, gpu)
     runs = [run for run in calibration.measured if run[0] == architecture]
     if not known or not runs:
-        wide = calibration.interval.get("far", 1.5) ** 1.5
+        wide = calibration.interval[f"{kind} far"] ** UNMEASURED
         return Interval(
             low=step_time / wide,
             high=step_time * wide,
@@ -36,8 +39,8 @@ def interval(
     nearest = min(runs, key=distance)
     doublings = max(math.log2(gpus / nearest[2]), 0.0)
     extrapolates = gpus > REACH * nearest[2]
-    base = calibration.interval["far" if extrapolates else "near"]
-    wide = base * (1 + PER_DOUBLING * doublings)
+    base = calibration.interval[f"{kind} far" if extrapolates else kind]
+    wide = base ** (1 + PER_DOUBLING * doublings)
     text = f"{nearest[1]} on {nearest[2]:,.0f} GPUs ({architecture})"
     return Interval(
         low=step_time / wide, high=step_time * wide, nearest=text, extrapolates=extrapolates

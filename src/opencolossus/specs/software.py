@@ -50,6 +50,8 @@ class Era(Spec):
 
     elementwise: Positive = 1.5
     """Memory traffic of norms, activations and residuals over the least possible."""
+    routing: Positive = 2.0
+    """The same of sorting tokens by expert and putting them back."""
     cast: Ratio = 1.0
     """Traffic of quantisation over one pass per operand."""
     gap: NonNegativeDuration = 1e-4
@@ -62,7 +64,7 @@ class Era(Spec):
     dispatch: Positive = 0.6
     """Share of the network that all-to-all reaches."""
     gather: Positive = 0.8
-    """Share of the network that gathering sharded weights layer by layer reaches."""
+    """Share of the network that gradients and weights between replicas reach beside compute."""
     step_gap: NonNegativeDuration = 0.02
     """Per step: clipping, data, logging."""
 

@@ -24,10 +24,11 @@ HOP_UP = 2.0e-6
 """Latency in s of one hop over the scale-up network, launch share included: a 32 KiB all-reduce
 on 8 H200 runs at a bus bandwidth of 1.4 GB/s, 41 us for 14 ring hops or 6 tree hops
 (stas00/ml-engineering, network/README.md)."""
-START = 18e-6
+START = 36e-6
 """Time in s to start a collective kernel and meet the other ranks (same measurement)."""
-RING_REACH = 0.82
-"""Share of the scale-up line rate of rings: 367 of 450 GB/s on 8 H100 (same source)."""
+SWITCH_REACH = 0.84
+"""Rate of in-network reduction relative to rings: bus bandwidths of 480 and 367 GB/s on 8 H100
+(same source) are 308 and 367 GB/s on each link, as the switch halves what crosses it."""
 
 
 def ring_factor(ranks: Array) -> Array:
@@ -44,7 +45,7 @@ def all_reduce_up(machine: Machine, ranks: Array, size: Array) -> Array:
     nodes = np.ceil(ranks / machine.domain)
     bandwidth = machine.link * machine.link_reach
     ring = 2 * ring_factor(local) * size / bandwidth + 2 * (local - 1) * HOP_UP
-    switch = (1 + 1 / np.maximum(local, 1.0)) * size / bandwidth + 2 * HOP_UP
+    switch = (1 + 1 / np.maximum(local, 1.0)) * size / (bandwidth * SWITCH_REACH) + 2 * HOP_UP
     tree = 2 * size / bandwidth + 2 * np.log2(np.maximum(local, 1.0)) * HOP_UP
     inside = np.minimum(ring, tree)
     inside = np.where(machine.reduces > 0, np.minimum(inside, switch), inside)

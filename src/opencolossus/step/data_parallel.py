@@ -56,6 +56,7 @@ def _replicated(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: L
     backward = stage * (one.total - one.forward)
     ahead = np.minimum(layouts.pipeline, layouts.micro_batches)
     spread = 1 / layouts.virtual + (1 - 1 / layouts.virtual) * ahead
+    reduce, gather = reduce / code.gather, gather / code.gather
     # gradients that are sharded (ZeRO-2) are reduced after every micro-batch, not once
     rounds = np.where(layouts.zero >= 2, layouts.micro_batches, 1.0)
     spread = np.where(layouts.zero >= 2, 1.0, spread)

@@ -107,7 +107,7 @@ def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer
     expert = (1 - code.expert_overlap) * dispatch_time(shape, machine, code, layouts, tokens)
     context = kv_exchange(shape, machine, layouts, tokens, core)
     waiting = code.gap + part * code.expert_gap
-    full = layouts.recompute == FULL
+    full = (layouts.recompute == FULL) * layouts.recompute_share
     return Layer(
         forward=total.forward,
         backward_data=total.data,
@@ -182,8 +182,9 @@ def _experts(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: A
     there = s.experts > 0
     total.product(machine, code, rows, s.width * there, inner * (s.matrices - 1), local)
     total.product(machine, code, rows, inner * there, s.width, local)
-    moved = routed * s.width * 4 + routed * inner * s.matrices  # permute, unpermute, activation
-    seconds = streaming_time(machine, code.elementwise * 2 * moved * there)
+    permuted = 4 * routed * s.width * code.routing
+    activation = routed * inner * s.matrices * code.elementwise
+    seconds = streaming_time(machine, 2 * (permuted + activation) * there)
     total.stream(seconds, 1.6 * seconds)
     return total
 
@@ -203,7 +204,7 @@ def _recompute_share(code: Code, layouts: Layouts, core: Array, forward: Array) 
     """Share of a layer's forward that runs twice."""
     selective = np.where(code.selective < 0, core / forward, code.selective)
     chosen = np.where(layouts.recompute == SELECTIVE, selective, 0.0)
-    return np.where(layouts.recompute == FULL, 1.0, chosen)
+    return np.where(layouts.recompute == FULL, 1.0, chosen) * layouts.recompute_share
 
 
 def _tensor(

@@ -33,6 +33,8 @@ class Layouts(Columns):
     zero: Array
     """0-3; 3 shards weights too (FSDP)."""
     recompute: Array
+    recompute_share: Array
+    """Share of the layers that ``recompute`` holds for; 1 but for what published runs imply."""
     schedule: Array
     expert_tensor: Array
     """Ways that one expert's matrices are split: 1, or as ``tensor``."""
@@ -81,6 +83,7 @@ class Layouts(Columns):
             batch=batch,
             zero=layout.zero,
             recompute=RECOMPUTE[layout.recompute],
+            recompute_share=1.0,
             schedule=SCHEDULES[schedule],
             expert_tensor=1 if ep > 1 else layout.tensor_parallel,
             shard_group=0,

@@ -79,6 +79,8 @@ class Code(Columns):
 
     elementwise: Array
     """Memory traffic of norms, activations and residuals over the least possible."""
+    routing: Array
+    """The same of sorting tokens by expert and putting them back."""
     cast: Array
     """Traffic of quantising to low precision over one pass per operand."""
     gap: Array
@@ -94,7 +96,8 @@ class Code(Columns):
     dispatch: Array
     """Share of the network's bandwidth that all-to-all reaches."""
     gather: Array
-    """Share of the network's bandwidth that gathering sharded weights layer by layer reaches."""
+    """Share of the network's bandwidth that gradients and weights between replicas reach, beside
+    compute that competes for memory and multiprocessors."""
     step_gap: Array
     """Seconds per step outside of layers: loss scaling, clipping, data, logging."""
     jitter: Array

@@ -122,4 +122,6 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     whole = whole * frozen
     entry = 2 * tokens * s.width / split
     kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
-    return whole + core, np.where(layouts.recompute == FULL, entry, kept)
+    kept = np.where(layouts.recompute == FULL, entry, kept)
+    share = layouts.recompute_share
+    return whole + core, share * kept + (1 - share) * (whole + core)
