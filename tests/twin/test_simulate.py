@@ -122,7 +122,7 @@ def descriptions(draw: st.DrawFn) -> Description:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(description=descriptions(), seed=st.integers(0, 1000))
 def test_no_limit_is_exceeded_and_nothing_is_lost(description: Description, seed: int) -> None:
     try:

@@ -23,14 +23,15 @@ class Strikes(NamedTuple):
 def strike(rates: Array, generator: np.random.Generator) -> Strikes:
     """Draw failures from ``rates`` [H, C] (per second, constant within each hour).
 
-    Counts of all hours are drawn first and hour by hour, so a change of later rates leaves
-    earlier hours as they were.
+    Counts and moments come from streams of their own, hour by hour, so a change of later rates
+    leaves earlier hours as they were.
     """
-    counts = generator.poisson(rates * HOUR)
+    of_counts, of_moments = generator.spawn(2)
+    counts = of_counts.poisson(rates * HOUR)
     hour, cause = np.nonzero(counts)
     repeats = counts[hour, cause]
     hour, cause = np.repeat(hour, repeats), np.repeat(cause, repeats)
-    time = (hour + generator.random(hour.size)) * HOUR
+    time = (hour + of_moments.random(hour.size)) * HOUR
     order = np.argsort(time, kind="stable")
     return Strikes(time[order], cause[order])
 

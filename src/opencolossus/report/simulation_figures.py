@@ -239,6 +239,29 @@ def waterfall(record: Record) -> Figure:
     return Figure("waterfall", title, [trace], layout, height=120 + 26 * len(labels))
 
 
+def rhythm(record: Record) -> Figure | None:
+    """Power within a few steps and at a stop, in milliseconds."""
+    found = record.summary.get("rhythm")
+    if not found:
+        return None
+    trace: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": found["time"],
+        "y": rounded([p / 1e6 for p in found["power"]]),
+        "line": {"color": "--c1", "width": 1.4, "shape": "hv"},
+        "fill": "tozeroy",
+        "fillcolor": "--c1/0.12",
+        "name": "IT power, MW",
+    }
+    layout = {
+        "yaxis": {"rangemode": "tozero"},
+        "xaxis": {"ticksuffix": " s"},
+        "showlegend": False,
+    }
+    return Figure("rhythm", "IT power over a few steps and a stop, MW.", [trace], layout)
+
+
 def hall_plan(record: Record) -> dict[str, Any] | None:
     """Racks on, delivered and their power by day; nothing where the halls are not known."""
     site = record.summary["site"]

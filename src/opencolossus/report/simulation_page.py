@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opencolossus.report import simulation_figures as figures
 from opencolossus.report.page import Page, Section, embed, escape
-from opencolossus.report.simulation_story import day, story, tiles
+from opencolossus.report.simulation_story import day, rhythm_text, story, tiles
 from opencolossus.twin.record import Record
 from opencolossus.version import __version__
 
@@ -46,6 +46,9 @@ def _sections(record: Record) -> list[Section]:
             "Air and money", "", [figures.emissions(record), figures.dollars(record)], pair=True
         ),
     ]
+    beat = figures.rhythm(record)
+    if beat is not None:
+        sections.append(Section("The rhythm of a step", rhythm_text(record), [beat]))
     plan = figures.hall_plan(record)
     if plan is not None:
         sections.insert(3, Section("The halls", figures.HALLS_NOTE, (), _halls(plan)))

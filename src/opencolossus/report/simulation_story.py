@@ -36,7 +36,7 @@ def story(record: Record) -> list[str]:
 def _power_sentence(s: dict[str, Any]) -> str:
     gpus = s["gpus"]
     return (
-        f"Between {day(s['start'])} and {day(s['end'])}, {s['name']} received "
+        f"Between {day(s['start'])} and {day(s['end'])}, the site received "
         f"{gpus['delivered']:,.0f} GPUs and powered up to {gpus['powered']:,.0f} of them; "
         f"it drew {amount(s['peak_power'], units.POWER)} at most, at a PUE of {s['pue']:.2f}."
     )
@@ -92,11 +92,34 @@ def _runs_sentence(s: dict[str, Any]) -> str:
     runs = s["runs"]
     tokens, finish = runs["figures"]["tokens"], runs["finish"]
     low, high = (day(finish[q]) if finish[q] else "never" for q in ("p5", "p95"))
-    text = f"Over {runs['count']} seeds, 90 % of the runs trained on {count(tokens['p5'])} to "
-    text += f"{count(tokens['p95'])} tokens and end between {low} and {high}"
+    done, most = count(tokens["p5"]), count(tokens["p95"])
+    text = f"Over {runs['count']} seeds, 90 % of the runs "
+    text += f"end between {low} and {high}" if low != high else f"end on {low}"
+    if done != most:
+        text += f" and trained on {done} to {most} tokens in this time"
     if runs["on_time"] is not None:
         text += f"; {runs['on_time']:.0%} meet the deadline"
     return text + "."
+
+
+def rhythm_text(record: Record) -> str:
+    """How hard the power of the site swings, and what would smooth it."""
+    r = record.summary["rhythm"]
+    text = (
+        f"All GPUs compute and wait together: within each step the power of {r['gpus']:,} GPUs "
+        f"swings by {amount(r['swing'], units.POWER)}, and by {amount(r['stop'], units.POWER)} "
+        f"when all of them stop, at up to {amount(r['steepest'], units.RAMP)}."
+    )
+    if r["ramp"] is not None:
+        text += (
+            f" The sources follow {amount(r['ramp'], units.RAMP)}; storage of "
+            f"{amount(r['absorb_power'], units.POWER)} and "
+            f"{amount(r['absorb_energy'], units.ENERGY)} must take the rest."
+        )
+    return (
+        f"{text} Dummy work that never lets a GPU fall below 80 % of its cap would smooth the "
+        f"steps for {amount(r['dummy_power'], units.POWER)} on average."
+    )
 
 
 def tiles(record: Record) -> list[tuple[str, str]]:

@@ -39,7 +39,7 @@ def _gpus(scene: Scene, played: Played) -> dict[str, Array]:
         "gpus.ready": scene.fleet.ready.sum(axis=0),
         "gpus.powered": played.powered.sum(axis=0),
         "gpus.job": in_job,
-        "gpus.working": in_job * played.working,
+        "gpus.working": in_job * played.working * (played.waiting < HOUR),
         "gpus.repair": played.repair.sum(axis=0),
         "cap_w": played.held.cap * rated,
         "speed": played.speed * (in_job > 0),

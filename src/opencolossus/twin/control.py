@@ -42,11 +42,14 @@ class Held:
 def peak(cluster: Cluster, load: Load, cap: Array, on: Array | float = 1.0) -> Array:
     """IT power in W that the servers never exceed at ``cap``, [H]."""
     fixed, slope = _affine(cluster, load)
-    return np.asarray(np.asarray(on) * (fixed + slope * cap) + load.network)
+    return np.asarray(on * (fixed + slope * cap) + (np.asarray(on) > 0) * load.network)
 
 
 def hold(cluster: Cluster, load: Load, it_limit: Array) -> Held:
-    """Lower the cap, then switch servers off, until the peak fits ``it_limit`` (W) each hour."""
+    """Lower the cap, then switch servers off, until the peak fits ``it_limit`` (W) each hour.
+
+    Switches stay on as long as any server does.
+    """
     fixed, slope = _affine(cluster, load)
     room = it_limit - load.network
     lowest = lowest_cap(cluster)
@@ -80,7 +83,8 @@ def mean(cluster: Cluster, load: Load, held: Held, running: Array, present: Arra
         idle = node_power(pool.node, gpu.idle_power, load=0.0)
         each = running * working + (1 - running) * idle
         servers = servers + load.nodes[row] * present[row] * each
-    return np.asarray(held.on * servers * (1 + cluster.storage_share) + load.network)
+    servers = held.on * servers * (1 + cluster.storage_share)
+    return np.asarray(servers + (held.on > 0) * load.network)
 
 
 def speed(cluster: Cluster, load: Load, cap: Array, clock: Array) -> Array:

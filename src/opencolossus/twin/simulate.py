@@ -25,6 +25,7 @@ from opencolossus.twin.fleet import fleet
 from opencolossus.twin.happenings import happenings
 from opencolossus.twin.play import Played, Scene, play
 from opencolossus.twin.record import Record
+from opencolossus.twin.rhythm import rhythm
 from opencolossus.twin.summary import forecast, summary
 
 Array = NDArray[np.float64]
@@ -86,7 +87,7 @@ def _record(
             "pool": np.array(pools)[strikes.cause % len(pools)],
             "back": played.struck.back,
         },
-        summary=summary(scene, played, table, seed),
+        summary=summary(scene, played, table, seed) | {"rhythm": rhythm(scene, played)},
         assumptions=tuple(assumed),
     )
 

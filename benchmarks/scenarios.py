@@ -1,0 +1,101 @@
+"""Play every scenario of ``examples/`` and write its page in ``docs/scenarios/``.
+
+A page holds the question (the head of the example), the description, and what the twin answers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from opencolossus.report.simulation_story import LOSSES, story
+from opencolossus.specs.load import load
+from opencolossus.twin.record import Record
+from opencolossus.twin.simulate import simulate
+
+ROOT = Path(__file__).parent.parent
+SCENARIOS = (
+    "july",
+    "race",
+    "christmas",
+    "doubling",
+    "million",
+    "heat-wave",
+    "order",
+    "permit",
+    "storm",
+)
+MOST_EVENTS = 16
+
+
+def page(name: str) -> str:
+    """The page of one scenario."""
+    text = (ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
+    title, question, body = split(text)
+    record = simulate(load(ROOT / "examples" / f"{name}.yaml").description)
+    command = f"colossus simulate examples/{name}.yaml --open"
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            question,
+            "",
+            f"```sh\n{command}\n```",
+            "",
+            "## The description",
+            "",
+            f"```yaml\n{body}```",
+            "",
+            "## The answer",
+            "",
+            *(f"{sentence}\n" for sentence in story(record)),
+            losses(record),
+            "",
+            events(record),
+            "",
+            "This page is written by `python benchmarks/scenarios.py`; constants that nobody "
+            "published stand at the end of the command's output.",
+            "",
+        ]
+    )
+
+
+def split(text: str) -> tuple[str, str, str]:
+    """Title and question from the comment at the head, and the rest."""
+    lines = text.splitlines(keepends=True)
+    head = [line[1:].strip() for line in lines if line.startswith("#")][: _head(lines)]
+    body = "".join(lines[_head(lines) :])
+    return head[0], "\n".join(head[2:]), body
+
+
+def _head(lines: list[str]) -> int:
+    return next(i for i, line in enumerate(lines) if not line.startswith("#"))
+
+
+def losses(record: Record) -> str:
+    """Where the time of the job went, as a table."""
+    loss = sorted(record.summary["loss"].items(), key=lambda item: -item[1])
+    rows = [f"| {LOSSES[name]} | {share:.2%} |" for name, share in loss if share >= 5e-5]
+    total = f"| **what counts** | **{record.summary['goodput']:.2%}** |"
+    return "\n".join(["| where the time went | share |", "|---|---:|", *rows, total])
+
+
+def events(record: Record) -> str:
+    """The diary of the site."""
+    shown = record.events[:MOST_EVENTS]
+    rows = [f"| {e.time.astype('datetime64[m]')} | {e.kind} | {e.text} |" for e in shown]
+    left = len(record.events) - len(shown)
+    more = [f"| | | and {left} more |"] if left else []
+    return "\n".join(["| when | what | |", "|---|---|---|", *rows, *more])
+
+
+def main() -> None:
+    """Write all pages."""
+    folder = ROOT / "docs" / "scenarios"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SCENARIOS:
+        (folder / f"{name}.md").write_text(page(name), encoding="utf-8")
+        print(folder / f"{name}.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Many seeds."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from twin_planner import plain
+
+from opencolossus.faults.goodput import renewal_goodput
+from opencolossus.specs.document import Description
+from opencolossus.twin.runs import many
+from opencolossus.twin.simulate import simulate
+
+
+def test_quantiles_are_those_of_the_runs(small: Description) -> None:
+    found = many(small, 9, seed=3, planner=plain, workers=1)
+    each = [simulate(small, seed=s, planner=plain).summary["tokens"] for s in range(3, 12)]
+    quantiles = found.summary["runs"]["figures"]["tokens"]
+    assert quantiles["p50"] == pytest.approx(np.median(each))
+    assert min(each) <= quantiles["p5"] <= quantiles["p95"] <= max(each)
+    assert found.summary["runs"]["count"] == 9
+
+
+def test_processes_and_other_executors_find_the_same(small: Description) -> None:
+    alone = many(small, 9, planner=plain, workers=1)
+    beside = many(small, 9, planner=plain, workers=2)
+    with ThreadPoolExecutor(2) as executor:
+        threads = many(small, 9, planner=plain, executor=executor)
+    assert alone.summary == beside.summary == threads.summary
+    np.testing.assert_array_equal(alone["band.low"], beside["band.low"])
+
+
+def test_bands_enclose_the_middle(small: Description) -> None:
+    found = many(small, 20, planner=plain, workers=1)
+    low, high = np.cumsum(found["band.low"]), np.cumsum(found["band.high"])
+    assert (low <= high + 1e-6).all()
+
+
+def test_the_mean_of_many_runs_is_the_closed_form(small: Description) -> None:
+    # A settled fleet at full power: ETTR of the dice against Daly's renewal formula.
+    failures = small.cluster.failures
+    assert failures is None
+    found = [simulate(small, seed=s, planner=plain) for s in range(40)]
+    ettr = np.array([record.summary["ettr"] for record in found])
+    plan_gpus = found[0]["gpus.job"].max()
+    from opencolossus.specs import catalog
+
+    known = catalog.entry("failures", "llama3-h100")
+    rate = sum(c.rate * (plan_gpus if c.per == "gpu" else 1) for c in known.causes.values())
+    mean = known.recovery.detection + known.recovery.restart
+    mean += known.recovery.setup_per_rank * plan_gpus
+    hidden = sum(c.rate * plan_gpus * c.hidden for c in known.causes.values()) / rate
+    plan = plain(small, None, 43e6, {"h100": 4096}, 1.2)  # type: ignore[arg-type]
+    expected = renewal_goodput(rate, plan.interval, plan.write, mean + hidden)
+    error = ettr.std() / ettr.size**0.5
+    assert ettr.mean() == pytest.approx(float(expected), abs=4 * error + 2e-3)
