@@ -156,12 +156,15 @@ def _something_runs(scene: Scene, epochs: Epochs, firm: Array) -> None:
 def _permit_used_up(
     scene: Scene, table: dict[str, Array], used_up: dict[str, int]
 ) -> tuple[str, int] | None:
-    """The next source whose permit breaks, with the hour; noted in ``used_up``."""
+    """The next source whose permit breaks, with the hour; noted in ``used_up``.
+
+    A source that stopped may have to stop earlier: the plans before it can change with it.
+    """
     found: list[tuple[int, str]] = []
     for name, source in scene.site.power.items():
-        if isinstance(source, Generators) and source.permit is not None and name not in used_up:
+        if isinstance(source, Generators) and source.permit is not None:
             over = np.flatnonzero(table[f"permit_nox_kg.{name}"] > source.permit.nox)
-            if over.size:
+            if over.size and over[0] < used_up.get(name, scene.hours.size):
                 found.append((int(over[0]), name))
     if not found:
         return None
