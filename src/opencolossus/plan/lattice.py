@@ -15,7 +15,7 @@ from opencolossus.specs.run import Layout, Run
 from opencolossus.step.columns import Array
 from opencolossus.step.layouts import DUALPIPE, RECOMPUTE, SCHEDULES, ZB_H1, ZB_H2, Layouts
 
-SLACK = 0.02
+SLACK = 0.05
 """Change of the batch that is taken in exchange for using all GPUs."""
 SHORTEST = 512  # tokens of a sequence on one rank, below which context parallelism makes no sense
 DEEPEST = 128

@@ -173,7 +173,9 @@ def _fill_recompute(measured: Measured, calibration: Calibration) -> Measured:
         return replace(measured, layouts=tried).memory(calibration).total
 
     none, selective, full = used(NONE), used(SELECTIVE), used(FULL)
-    stage = np.where(none <= limit, NONE, np.where(selective <= limit, SELECTIVE, FULL))
+    # frozen layers need none of their inputs kept, which is most of the memory
+    lean = (none <= limit) | (measured.shape.trained < 1)
+    stage = np.where(lean, NONE, np.where(selective <= limit, SELECTIVE, FULL))
     high = np.where(stage == SELECTIVE, selective, full)
     share = np.clip((none - limit) / np.maximum(none - high, 1.0), 0.0, 1.0)
     share = np.where(stage == NONE, 1.0, share)

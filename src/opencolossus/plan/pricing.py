@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,6 +117,22 @@ class Pricing:
             watts[part] = self.gpu_power(cost, cap)
         return Priced(layouts, seconds, memory, watts, float(self.run.sequence))
 
+    def price_many(self, items: Sequence[tuple[Layouts, float, int]]) -> list[Priced]:
+        """Price several sets of layouts, each at its own cap and number of GPUs, in one call."""
+        sizes = [layouts.length for layouts, _, _ in items]
+        which = np.repeat(np.arange(len(items)), sizes)
+        machines_ = Machine.stack([self.machine(cap, gpus) for _, cap, gpus in items]).take(which)
+        caps = np.array([cap for _, cap, _ in items])[which]
+        joined = Layouts.join([layouts for layouts, _, _ in items])
+        cost, held = law.price(self.shape, machines_, self.code, joined)
+        watts = self.gpu_power(cost, caps)
+        ends = np.cumsum(sizes)[:-1]
+        columns = (np.split(c, ends) for c in (cost.time, held.total, watts))
+        return [
+            Priced(layouts, seconds, memory, power, float(self.run.sequence))
+            for (layouts, _, _), seconds, memory, power in zip(items, *columns, strict=True)
+        ]
+
     def memory(self, layouts: Layouts) -> Array:
         """Bytes on the fullest GPU of every layout, block by block."""
         at = self.machine(self.pool.node.gpu.tdp, self.pool.node.gpus)
@@ -132,7 +149,7 @@ class Pricing:
         """Costs of a few layouts with all their parts."""
         return law.price(self.shape, machine or self.machine(cap, gpus), self.code, layouts)
 
-    def gpu_power(self, cost: Cost, cap: float) -> Array:
+    def gpu_power(self, cost: Cost, cap: float | Array) -> Array:
         """Mean W of one GPU over a step: products, memory, messages, and waiting for the rest."""
         moving = cost.memory_bound + cost.optimiser
         products = np.maximum(cost.compute + cost.recompute - cost.memory_bound, 0.0)

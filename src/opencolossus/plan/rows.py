@@ -191,8 +191,6 @@ def recompute(row: Row) -> str | None:
     text = row.text("recompute").lower()
     if text in ("none", "selective", "full"):
         return text
-    if "lora" in row.text("model_name").lower():
-        return "none"  # frozen layers need none of their inputs kept, which is most of the memory
     if "4 passes" in row.text("flops_convention") or "incl. recompute" in row.text(
         "flops_convention"
     ):

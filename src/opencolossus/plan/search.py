@@ -159,14 +159,15 @@ def _joint(
     likely = int(np.argmax(speed))
     first, rejected = _whole_lattice(pricing, float(caps[likely]), int(counts[likely]), schedules)
     short = _shortlist(first)
+    items = [
+        (lattice.spread(short.layouts, run.batch_sequences, whole(pool, n)), float(cap), int(n))
+        for cap, n in zip(caps, counts, strict=True)
+        if n >= 1
+    ]
     tried = []
-    for cap, count in zip(caps, counts, strict=True):
-        if count < 1:
-            continue
-        again = lattice.spread(short.layouts, run.batch_sequences, whole(pool, count))
-        priced = pricing.price(again, float(cap), int(count))
+    for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
         rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
-        tried.append((float(cap), int(count), priced, int(np.argmax(rate))))
+        tried.append((cap, count, priced, int(np.argmax(rate))))
     scores = [_score(pricing, fleet, item) for item in tried]
     cap, count, _, _ = tried[int(np.argmax(scores))]
     last = first
@@ -209,8 +210,15 @@ def _top(values: Array, count: int) -> NDArray[np.intp]:
 
 
 def _shortlist(priced: Priced) -> Priced:
-    """The fastest layouts that fit, and the fastest of those that need least memory."""
+    """The fastest layout of each cut that fits, and the fastest of those that need least memory.
+
+    Other numbers of GPUs divide by other cuts, so that one of each kind is kept.
+    """
     rate = priced.tokens_per_second
+    cut = (priced.layouts.tensor * 128 + priced.layouts.context) * 1024 + priced.layouts.pipeline
+    order = np.argsort(-rate, kind="stable")
+    _, first = np.unique(cut[order], return_index=True)
+    rate = np.where(np.isin(np.arange(rate.size), order[first]), 2 * rate, rate)
     lean = np.where(priced.memory <= np.quantile(priced.memory, 0.05), rate, 0.0)
     chosen = np.unique(np.concatenate([_top(rate, SHORTLIST * 3 // 4), _top(lean, SHORTLIST // 4)]))
     return replace(

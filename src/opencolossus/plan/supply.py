@@ -21,7 +21,7 @@ from opencolossus.step.columns import Array
 WET_SWING = 1 / 3  # of the air's daily swing, as cooling.weather has it
 LOWEST_CAP = 0.45
 """Lowest cap that is tried, as a share of the rated power: below it GPUs waste their idle power."""
-CAPS = 23
+CAPS = 17
 
 
 @dataclass(frozen=True)

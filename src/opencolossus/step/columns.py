@@ -49,6 +49,27 @@ class Columns:
             }
         )
 
+    @classmethod
+    def join(cls, records: Sequence[Self]) -> Self:
+        """One record with the entries of all ``records``, one after the other."""
+        sizes = [record.length for record in records]
+        return cls(
+            **{
+                field.name: np.concatenate(
+                    [
+                        np.broadcast_to(getattr(record, field.name), (size,))
+                        for record, size in zip(records, sizes, strict=True)
+                    ]
+                )
+                for field in fields(cls)
+            }
+        )
+
+    @property
+    def length(self) -> int:
+        """Entries of the longest field; 1 for scalars."""
+        return max(int(getattr(self, field.name).size) for field in fields(self))
+
     @property
     def scalar(self) -> bool:
         """Whether every field is a single number."""

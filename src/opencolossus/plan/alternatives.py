@@ -1,0 +1,212 @@
+"""The layouts next to the chosen one, and why each lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opencolossus.plan import lattice
+from opencolossus.plan.plan import Alternative
+from opencolossus.plan.pricing import HEADROOM
+from opencolossus.specs.units import SIZE, show
+from opencolossus.step.columns import Array
+from opencolossus.step.law import Cost
+from opencolossus.step.layouts import RECOMPUTE, SCHEDULES, Layouts
+
+if TYPE_CHECKING:
+    from opencolossus.plan.search import Found
+
+COUNT = 10
+AXES = (
+    "tensor",
+    "context",
+    "pipeline",
+    "virtual",
+    "expert",
+    "micro_batch",
+    "zero",
+    "recompute",
+    "schedule",
+)
+WORDS = {
+    "tensor": "tensor",
+    "context": "context",
+    "pipeline": "pipeline",
+    "virtual": "chunks a stage",
+    "expert": "expert ranks",
+    "micro_batch": "micro-batch",
+    "zero": "ZeRO",
+    "recompute": "recompute",
+    "schedule": "schedule",
+}
+PARTS = {
+    "compute": "compute is less efficient",
+    "recompute": "recomputes",
+    "gaps": "more kernels to start",
+    "tensor": "tensor-parallel messages",
+    "context": "context-parallel messages",
+    "expert": "expert dispatch",
+    "sends": "pipeline messages",
+    "bubble": "pipeline bubble",
+    "data": "gradients and weights between replicas",
+    "optimiser": "optimiser",
+    "stragglers": "waiting for the slowest",
+}
+
+
+def nearest(found: Found) -> tuple[Alternative, ...]:
+    """Up to ten layouts that differ from the chosen one in one dimension, nearest first.
+
+    Where none differs in that dimension alone, the other dimensions may follow: the fastest with
+    the changed value is taken then.
+    """
+    best = found.priced.layouts.take(slice(found.best, found.best + 1))
+    rejected, needed = found.rejected
+    close, lost = _same(found.priced.layouts, best), _same(rejected, best)
+    offers: list[_Offer] = []
+    for axis in AXES:
+        here = float(getattr(best, axis)[0])
+        values = np.union1d(
+            np.unique(getattr(found.priced.layouts, axis)), np.unique(getattr(rejected, axis))
+        )
+        below, above = values[values < here], values[values > here]
+        for value in (*below[-2:][::-1], *above[:2]):
+            one = _offer(found, axis, here, float(value), rejected, close, lost)
+            if one is not None:
+                offers.append(one)
+    offers.sort(key=lambda one: (one.distance, one.too_large))
+    return _described(found, offers[:COUNT], rejected, needed)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """A neighbour: its index among the layouts that fit, or among those that do not."""
+
+    axis: str
+    value: float
+    distance: float
+    index: int
+    too_large: bool
+
+
+def _distance(axis: str, here: float, there: float) -> float:
+    if axis in ("zero", "recompute", "schedule"):
+        return abs(here - there)
+    return abs(float(np.log2(there / here)))
+
+
+def _offer(
+    found: Found,
+    axis: str,
+    here: float,
+    value: float,
+    rejected: Layouts,
+    close: dict[str, NDArray[np.bool_]],
+    lost: dict[str, NDArray[np.bool_]],
+) -> _Offer | None:
+    """The layout with ``axis`` at ``value``: the same otherwise, or the fastest there is."""
+    far = _distance(axis, here, value)
+    there = getattr(found.priced.layouts, axis) == value
+    same = close[axis] & there
+    if same.any():
+        return _Offer(axis, value, far, int(np.flatnonzero(same)[0]), False)
+    large = lost[axis] & (getattr(rejected, axis) == value)
+    if large.any():
+        return _Offer(axis, value, far, int(np.flatnonzero(large)[0]), True)
+    if not there.any():
+        return None
+    rate = np.where(there, found.priced.tokens_per_second, 0.0)
+    return _Offer(axis, value, far, int(np.argmax(rate)), False)
+
+
+def _same(layouts: Layouts, best: Layouts) -> dict[str, NDArray[np.bool_]]:
+    """For each axis, which layouts equal the best along all others."""
+    differs = np.zeros(layouts.tensor.shape, dtype=np.int64)
+    unlike = {axis: getattr(layouts, axis) != getattr(best, axis)[0] for axis in AXES}
+    for mask in unlike.values():
+        differs += mask
+    return {axis: differs == mask for axis, mask in unlike.items()}
+
+
+def _described(
+    found: Found, offers: list[_Offer], rejected: Layouts, needed: Array
+) -> tuple[Alternative, ...]:
+    """Price the neighbours that fit in one call, and say why each lost."""
+    fitting = [one for one in offers if not one.too_large]
+    index = np.array([found.best, *[one.index for one in fitting]])
+    layouts = found.priced.layouts.take(index)
+    cost, _ = found.pricing.detail(layouts, found.cap, found.gpus)
+    described = {
+        id(one): _slower(found, one, layouts, cost, place + 1) for place, one in enumerate(fitting)
+    }
+    for one in offers:
+        if one.too_large:
+            described[id(one)] = _too_large(found, one, rejected, needed)
+    return tuple(described[id(one)] for one in offers)
+
+
+def _slower(found: Found, one: _Offer, layouts: Layouts, cost: Cost, place: int) -> Alternative:
+    layout, data, _ = lattice.at(layouts, place)
+    ratio = float(layouts.batch[place] / layouts.batch[0])  # to the same number of tokens
+    count = layouts.tensor.size
+    parts = {name: np.broadcast_to(getattr(cost, name), (count,)) for name in PARTS}
+    gains = {name: float(part[place]) / ratio - float(part[0]) for name, part in parts.items()}
+    gpus, others = int(layouts.gpus[0]), int(layouts.gpus[place])
+    return Alternative(
+        layout=layout,
+        data_parallel=data,
+        gpus=others,
+        step_time=float(cost.time[place]),
+        tokens_per_second=float(found.priced.tokens_per_second[one.index]),
+        memory=float(found.priced.memory[one.index]),
+        change=_change(one.axis, one.value, layouts.take(np.array([0, place]))),
+        why=_reason(gains, float(cost.time[0]), gpus, others),
+    )
+
+
+def _reason(gains: dict[str, float], step: float, gpus: int, others: int) -> str:
+    """The parts of the step that grew most, as shares of the chosen step."""
+    grown = sorted(gains.items(), key=lambda item: -item[1])
+    text = [f"{PARTS[name]} {gain / step:+.1%}" for name, gain in grown[:2] if gain > 0.003 * step]
+    if others < 0.97 * gpus:
+        text.insert(0, f"uses {others:,} GPUs only")
+    return ", ".join(text) or "as fast within 0.3 %"
+
+
+def _too_large(found: Found, one: _Offer, rejected: Layouts, needed: Array) -> Alternative:
+    chosen = rejected.take(slice(one.index, one.index + 1))
+    layout, data, _ = lattice.at(chosen, 0)
+    need, limit = float(needed[one.index]), HEADROOM * found.pricing.pool.node.gpu.memory
+    best = found.priced.layouts.take(slice(found.best, found.best + 1))
+    return Alternative(
+        layout=layout,
+        data_parallel=data,
+        gpus=int(chosen.gpus[0]),
+        step_time=None,
+        tokens_per_second=None,
+        memory=need,
+        change=_change(one.axis, one.value, Layouts.join([best, chosen])),
+        why=f"does not fit: needs {show(need, SIZE, 3)}, {show(need - limit, SIZE, 2)} too much",
+    )
+
+
+def _change(axis: str, value: float, both: Layouts) -> str:
+    """What differs, in words; dimensions that had to follow stand behind it."""
+    here = float(getattr(both, axis)[0])
+    text = f"{WORDS[axis]} {_name(axis, value)} instead of {_name(axis, here)}"
+    moved = [
+        f"{WORDS[other]} {_name(other, float(getattr(both, other)[1]))}"
+        for other in AXES
+        if other != axis and getattr(both, other)[0] != getattr(both, other)[1]
+    ]
+    return f"{text} (with {', '.join(moved)})" if moved else text
+
+
+def _name(axis: str, value: float) -> str:
+    table = {"recompute": RECOMPUTE, "schedule": SCHEDULES}.get(axis)
+    if table is None:
+        return f"{value:.0f}"
+    return next(name for name, number in table.items() if number == value)

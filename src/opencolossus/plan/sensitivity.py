@@ -1,0 +1,135 @@
+"""What each input is worth: the plan searched again with one of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opencolossus.plan import lattice, supply
+from opencolossus.plan.fleet import Fleet, whole
+from opencolossus.plan.plan import Plan, Sensitivity
+from opencolossus.plan.pricing import HEADROOM, Pricing
+from opencolossus.specs.document import Description
+from opencolossus.step.columns import Array
+from opencolossus.step.layouts import Layouts
+
+if TYPE_CHECKING:
+    from opencolossus.plan.search import Found
+
+MORE = 1.1
+MACHINE = (
+    ("peak FLOP/s", ("peak", "peak16")),
+    ("memory bandwidth", ("memory_bandwidth",)),
+    ("scale-up bandwidth", ("link",)),
+    ("NIC bandwidth", ("nic",)),
+)
+NEWCOMERS = 4096
+"""Layouts that more memory lets in, of which as many as this are tried."""
+
+
+def sensitivities(
+    plan: Plan, description: Description, fleet: Fleet, found: Found
+) -> tuple[Sensitivity, ...]:
+    """Relative change of tokens per day for each input, largest first."""
+    items = [*_of_machine(plan, found), *_of_code(plan, found)]
+    items += _of_site(plan, description, fleet, found)
+    items += _of_survival(plan, fleet, found)
+    return tuple(sorted(items, key=lambda item: -abs(item.tokens)))
+
+
+def _best(pricing: Pricing, found: Found, layouts: Layouts, **changes: Array) -> float:
+    """Highest tokens per second of ``layouts`` on a machine with some numbers changed."""
+    machine = replace(pricing.machine(found.cap, found.gpus), **changes)
+    priced = pricing.price(layouts, found.cap, found.gpus, machine)
+    return float(np.max(np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)))
+
+
+def _candidates(found: Found) -> Layouts:
+    """The fastest layouts at the chosen cap, which another input could put first."""
+    rate = found.priced.tokens_per_second
+    count = min(256, rate.size)
+    return found.priced.layouts.take(np.argpartition(-rate, count - 1)[:count])
+
+
+def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
+    pricing, layouts = found.pricing, _candidates(found)
+    base = pricing.machine(found.cap, found.gpus)
+    for name, columns in MACHINE:
+        changes = {column: getattr(base, column) * MORE for column in columns}
+        rate = _best(pricing, found, layouts, **changes)
+        yield Sensitivity(input=name, change="+10 %", tokens=rate / plan.tokens_per_second - 1)
+    rate = max(plan.tokens_per_second, _with_more_memory(found))
+    yield Sensitivity(input="GPU memory", change="+10 %", tokens=rate / plan.tokens_per_second - 1)
+
+
+def _with_more_memory(found: Found) -> float:
+    """Highest tokens per second among the layouts that a tenth more memory lets in."""
+    layouts, needed = found.rejected
+    limit = HEADROOM * found.pricing.pool.node.gpu.memory
+    near = np.flatnonzero(needed <= MORE * limit)
+    if near.size == 0:
+        return 0.0
+    near = near[:: max(near.size // NEWCOMERS, 1)]
+    priced = found.pricing.price(layouts.take(near), found.cap, found.gpus)
+    return float(np.max(priced.tokens_per_second))
+
+
+def _of_code(plan: Plan, found: Found) -> Iterator[Sensitivity]:
+    pricing, layouts = found.pricing, _candidates(found)
+    gaps = pricing.with_code(
+        gap=float(pricing.code.gap) / 2, expert_gap=float(pricing.code.expert_gap) / 2
+    )
+    tries = [("kernel start gaps", "halved (CUDA graphs)", gaps)]
+    if pricing.model.experts:
+        tries.append(("routing imbalance", "none", pricing.with_code(imbalance=1.0)))
+    for name, change, changed in tries:
+        rate = _best(changed, found, layouts)
+        yield Sensitivity(input=name, change=change, tokens=rate / plan.tokens_per_second - 1)
+
+
+def _of_site(
+    plan: Plan, description: Description, fleet: Fleet, found: Found
+) -> Iterator[Sensitivity]:
+    """More power, and a larger batch."""
+    pricing, batch = found.pricing, description.run.batch_sequences
+    wider = lattice.spread(_candidates(found), 2 * batch, whole(pricing.pool, found.gpus))
+    rate = _best(pricing, found, wider)
+    yield Sensitivity(input="batch", change="doubled", tokens=rate / plan.tokens_per_second - 1)
+    if fleet.site is None or fleet.limit is None or fleet.weather is None:
+        return
+    name = next(k for k, v in fleet.pools.items() if v.node == pricing.pool.node)
+    caps, counts = supply.carried(
+        fleet.site,
+        fleet.cluster,
+        fleet.original(name),
+        fleet.limit * MORE,
+        fleet.weather,
+        fleet.pools[name].gpus,
+    )
+    best = 0.0
+    for cap, count in list(zip(caps, counts, strict=True))[::2]:
+        usable = whole(pricing.pool, count)
+        if usable < 1:
+            continue
+        layouts = lattice.spread(found.shortlist.layouts, batch, usable)
+        priced = pricing.price(layouts, float(cap), usable)
+        rates = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
+        best = max(best, float(rates.max()))
+    best = max(best, plan.tokens_per_second)
+    yield Sensitivity(input="power", change="+10 %", tokens=best / plan.tokens_per_second - 1)
+
+
+def _of_survival(plan: Plan, fleet: Fleet, found: Found) -> Iterator[Sensitivity]:
+    """Half the failures, half the time to restart: first order in what they cost."""
+    if fleet.site is None or plan.goodput <= 0:
+        return
+    survival = plan.survival
+    lost = survival.restart / survival.mttf
+    yield Sensitivity(
+        input="restart time", change="halved", tokens=(plan.goodput + lost / 2) / plan.goodput - 1
+    )
+    halved = (plan.goodput + (1 - plan.goodput) / 2) / plan.goodput - 1
+    yield Sensitivity(input="failure rate", change="halved", tokens=halved)
