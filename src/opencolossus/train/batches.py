@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from opencolossus.data.loader import Batch as Rows
 from opencolossus.specs.run import Run
-from opencolossus.train.engine import Batch
+
+IGNORED = -100
+"""Target of a token that does not count."""
 
 TOKENS_AT_ONCE = 16_384
 """Tokens of a micro-batch where the layout names none: enough rows to keep a device busy."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed documents, [B, T] each."""
+
+    tokens: Tensor
+    targets: Tensor
+    """-100 where none counts."""
+    documents: Tensor
+    """Which document of its row a token belongs to."""
 
 
 def micro_rows(run: Run, rows: int) -> int:

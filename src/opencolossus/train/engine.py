@@ -1,37 +1,25 @@
-"""One step of one network in one process: gradients, clipping, the move of the weights."""
+"""One step of one network: gradients, clipping, the move of the weights; on any layout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from opencolossus.grok.model import Grok, Loss
-from opencolossus.specs.run import Optimiser
+from opencolossus.specs.model import Model
+from opencolossus.specs.run import Layout, Optimiser
 from opencolossus.train import optimiser
+from opencolossus.train.batches import IGNORED, Batch
 from opencolossus.train.master import Masters
-
-BALANCE = 1e-3
-"""Weight of the router's balance loss; small, since the bias does most of the work."""
-Z_LOSS = 1e-4
-"""Weight of the router's z-loss (Zoph et al. 2022 use 1e-3 per layer mean)."""
-BIAS_RATE = 1e-3
-"""Step of the bias that steers tokens to idle experts (Wang et al. 2024, section 4.3)."""
-IGNORED = -100
-"""Target of a token that does not count."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of packed documents, [B, T] each."""
-
-    tokens: Tensor
-    targets: Tensor
-    """-100 where none counts."""
-    documents: Tensor
-    """Which document of its row a token belongs to."""
+from opencolossus.train.objective import BIAS_RATE, Counts
+from opencolossus.train.parallel import gradients, network
+from opencolossus.train.parallel.collectives import all_sum
+from opencolossus.train.parallel.cuts import as_global
+from opencolossus.train.parallel.groups import Groups, alone
+from opencolossus.train.parallel.passes import Direct, Pipeline
+from opencolossus.train.parallel.spread import pieces
 
 
 @dataclass(frozen=True)
@@ -41,40 +29,67 @@ class Sums:
     loss: float
     """Mean cross-entropy in nats per valid token of the whole batch."""
     norm: float
-    """Of the whole gradient."""
+    """Of the whole gradient, before clipping."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a network computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    layout: Layout = field(default_factory=Layout)
+    groups: Groups = field(default_factory=alone)
+    seed: int = 0
 
 
 class Engine:
-    """A network, its fp32 weights and their optimisers."""
+    """This process's part of a network, its fp32 weights and their optimisers."""
 
-    def __init__(self, network: Grok, dtype: torch.dtype, spec: Optimiser) -> None:
-        self.network = network
+    def __init__(self, model: Model, setting: Setting, spec: Optimiser) -> None:
+        self.groups = setting.groups
+        self.device = setting.device
         self.clip = spec.clip
-        self.masters = Masters(network, dtype)
-        self.optimisers = optimiser.build(self.masters.weights, spec)
+        layout = setting.layout
+        self.network = network.build(
+            model, layout, self.groups, setting.device, setting.dtype, setting.seed
+        )
+        self.masters = Masters(self.network.parameters(), setting.dtype)
+        spread = {
+            name: found
+            for name, weight in self.weights.items()
+            if (found := pieces(self.network.cuts[name], weight.ndim)) is not None
+        }
+        self.optimisers = optimiser.build(self.weights, spec, setting.dtype, spread)
+        self._passes: Direct | Pipeline = Direct(self.network.chunks[0], self.groups)
+        if self.groups.pipeline.size > 1:
+            stages = layout.pipeline_parallel * layout.virtual_stages
+            self._passes = Pipeline(
+                self.network.chunks, self.groups, stages, setting.device, setting.dtype
+            )
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """What the optimisers move, in fp32, by the network's own names."""
+        """What the optimisers of this process move, in fp32, by the network's own names."""
         return self.masters.weights
 
     def gradients(self, batches: Sequence[Batch]) -> Sums:
-        """Gradients of the mean loss over all ``batches``, clipped; nothing moves yet.
+        """Gradients of the mean loss over the batches of all processes, clipped; nothing moves.
 
-        The mean is over the valid tokens of all batches together, so a batch without any adds
-        nothing and breaks nothing.
+        The mean is over all valid tokens together, so a batch without any adds nothing and breaks
+        nothing.
         """
         self.masters.zero_grad()
-        valid = self._valid(batches)
-        seen = sum(batch.tokens.numel() for batch in batches)
-        total = torch.zeros((), device=batches[0].tokens.device)
-        for batch in batches:
-            loss = self.network.loss(batch.tokens, batch.targets, documents=batch.documents)
-            self._objective(loss, valid, seen).backward()
-            self.masters.collect()
-            total += loss.total.detach()
-        norm = self._clip()
-        return Sums(loss=float(total) / valid, norm=norm)
+        counts = self._count(batches)
+        total = self._passes.train(batches, counts, self.masters.collect)
+        loss = float(all_sum(total.double(), self.groups.world)) / counts.valid
+        cuts, tied = self.network.cuts, self.network.tied_ends
+        gradients.add_up(self.weights, cuts, self.groups, tied)
+        norm = gradients.norm(self.weights, cuts, self.groups, tied)
+        if norm > self.clip:
+            grads = [w.grad for w in self.weights.values() if w.grad is not None]
+            torch._foreach_mul_(grads, self.clip / norm)
+        return Sums(loss, norm)
 
     def move(self, factor: float) -> None:
         """Take the step at ``factor`` of the highest learning rate."""
@@ -82,7 +97,9 @@ class Engine:
         for each in self.optimisers.values():
             each.step()
         self.masters.publish()
-        self.balance()
+        for router, load in zip(self.network.routers().values(), self.loads(), strict=True):
+            router.update_bias(load, BIAS_RATE)
+            router.reset_load()
 
     def discard(self) -> None:
         """Forget the gradients and the router counts of a step that is not taken."""
@@ -91,50 +108,41 @@ class Engine:
             router.reset_load()
 
     def loads(self) -> list[Tensor]:
-        """Tokens [E] of each expert since the last step, per layer."""
-        return [router.load for router in self.network.routers().values()]
-
-    def balance(self) -> None:
-        """Steer tokens to the experts that saw few since the last step."""
-        for router in self.network.routers().values():
-            router.update_bias(router.load, BIAS_RATE)
-            router.reset_load()
+        """Tokens [E] of each expert since the last step, for each layer of this stage."""
+        routers = list(self.network.routers().values())
+        if not routers:
+            return []
+        loads = torch.stack([router.load for router in routers])
+        return list(all_sum(loads, self.groups.stage))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that a checkpoint keeps, under the names that it uses."""
-        buffers = {
-            name: buffer
-            for name, buffer in self.network.state_dict().items()
-            if name.endswith("router.bias")
+        """Everything that a checkpoint keeps, under the names that it uses, as parts of wholes."""
+        cuts, groups = self.network.cuts, self.groups
+        found = [(f"weights.{name}", name, weight) for name, weight in self.weights.items()]
+        found += optimiser.state(self.optimisers, self.weights)
+        wholes = {
+            name: as_global(tensor.detach(), cuts[weight], groups) for name, weight, tensor in found
         }
-        return {
-            **{f"weights.{name}": weight for name, weight in self.weights.items()},
-            **{f"buffers.{name}": buffer for name, buffer in buffers.items()},
-            **optimiser.state(self.optimisers, self.weights),
+        biases = {
+            f"buffers.blocks.{layer}.experts.router.bias": router.bias
+            for layer, router in self.network.routers().items()
         }
+        return wholes | biases
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch]) -> tuple[float, int]:
-        """Cross-entropy in nats, summed over ``batches``, and the tokens that counted."""
-        self.network.eval()
-        nats, tokens = 0.0, 0
+    def evaluate(self, batches: Iterable[Batch]) -> float:
+        """Cross-entropy in nats, summed over the ``batches`` of all processes."""
+        for chunk in self.network.chunks:
+            chunk.eval()
+        nats = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in batches:
-            loss = self.network.loss(batch.tokens, batch.targets, documents=batch.documents)
-            nats += float(loss.total)
-            tokens += int(loss.tokens)
-        self.network.train()
-        return nats, tokens
+            nats += self._passes.evaluate(batch)
+        for chunk in self.network.chunks:
+            chunk.train()
+        return float(all_sum(nats, self.groups.world))
 
-    def _valid(self, batches: Sequence[Batch]) -> int:
-        return max(sum(int((batch.targets != IGNORED).sum()) for batch in batches), 1)
-
-    def _objective(self, loss: Loss, valid: int, seen: int) -> Tensor:
-        router = BALANCE * loss.balance + Z_LOSS * loss.z
-        return loss.total / valid + router / seen
-
-    def _clip(self) -> float:
-        grads = [w.grad for w in self.weights.values() if w.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(grads))
-        if norm > self.clip:
-            torch._foreach_mul_(grads, self.clip / norm)
-        return norm
+    def _count(self, batches: Sequence[Batch]) -> Counts:
+        valid = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
+        seen = sum(batch.tokens.numel() for batch in batches)
+        both = all_sum(torch.tensor([valid, seen], device=self.device), self.groups.data)
+        return Counts(max(int(both[0]), 1), int(both[1]))

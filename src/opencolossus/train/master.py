@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Mapping
 
-from opencolossus.train.precision import round_network
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from opencolossus.train.precision import stays_fp32
 
 
 class Masters:
     """The weights that optimisers move, in fp32; the network computes with a rounded copy.
 
     Casting each weight once per step costs far less than autocast, which casts at every use.
-    Gradients of several micro-batches are added up in fp32. A network that computes in fp32 has
-    no second copy.
+    Gradients of several micro-batches are added up in fp32. A network that computes in fp32, or
+    whose weights are fully sharded (there FSDP rounds), has no second copy.
+
+    Args:
+        used: the network's parameters by name, in fp32; they are rounded here.
+        dtype: what the network computes in.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        first = {name: p.detach().clone() for name, p in network.named_parameters()}
-        round_network(network, dtype)
-        used = dict(network.named_parameters())
-        self.weights = {
-            name: p if p.dtype == torch.float32 else first[name].requires_grad_()
-            for name, p in used.items()
-        }
-        self._rounded = [(p, self.weights[n]) for n, p in used.items() if p is not self.weights[n]]
+    def __init__(self, used: Mapping[str, nn.Parameter], dtype: torch.dtype) -> None:
+        self.used = dict(used)
+        self.weights: dict[str, Tensor] = {}
+        for name, parameter in self.used.items():
+            if isinstance(parameter, DTensor):
+                self.weights[name] = parameter.to_local().detach().requires_grad_()
+            elif dtype == torch.float32 or stays_fp32(name):
+                self.weights[name] = parameter
+            else:
+                self.weights[name] = parameter.detach().clone().requires_grad_()
+                parameter.data = parameter.data.to(dtype)
+        self._apart = [
+            (p, self.weights[name]) for name, p in self.used.items() if p is not self.weights[name]
+        ]
+        self._rounded = [(p, w) for p, w in self._apart if not isinstance(p, DTensor)]
 
     @torch.no_grad()
     def collect(self) -> None:
         """Add the network's gradients to those of the fp32 weights; after every backward pass."""
-        for used, master in self._rounded:
+        for used, master in self._apart:
             if used.grad is None:
                 continue
+            found = used.grad.to_local() if isinstance(used.grad, DTensor) else used.grad
             if master.grad is None:
-                master.grad = used.grad.float()
+                master.grad = found.float()
             else:
-                master.grad.add_(used.grad)
+                master.grad.add_(found)
             used.grad = None
 
     @torch.no_grad()
@@ -47,5 +61,5 @@ class Masters:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for weight in self.weights.values():
-            weight.grad = None
+        for name, weight in self.weights.items():
+            weight.grad = self.used[name].grad = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -30,6 +30,16 @@ def orthogonalise(M: Tensor, steps: int = 5) -> Tensor:
     return (X.mT if tall else X).reshape(M.shape)
 
 
+class Spread(Protocol):
+    """Stacks of matrices [n, ...] that lie in pieces on several processes."""
+
+    def join(self, pieces: Tensor) -> Tensor:
+        """The whole of what this process and the others hold."""
+
+    def part(self, whole: Tensor) -> Tensor:
+        """This process's pieces."""
+
+
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, for parameters [..., m, n] (leading axes: experts).
 
@@ -44,11 +54,14 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         dtype: torch.dtype = torch.bfloat16,
+        spread: Mapping[Tensor, Spread] | None = None,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults)
         self.dtype = dtype
         """Type that the Newton-Schulz steps are computed in; momentum stays in fp32."""
+        self.spread = dict(spread or {})
+        """How to make the matrices whole that are spread over processes."""
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -58,11 +71,11 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+            alike: dict[tuple[object, ...], list[Tensor]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape[tuple(p.shape)].append(p)
-            for params in by_shape.values():
+                    alike[(*p.shape, self.spread.get(p))].append(p)
+            for params in alike.values():
                 self._move(params, group)
         return None if closure is None else closure()
 
@@ -72,8 +85,13 @@ class Muon(torch.optim.Optimizer):
         buffers = [self._buffer(p) for p in params]
         torch._foreach_lerp_(buffers, grads, 1.0 - momentum)
         ahead = torch._foreach_lerp(grads, buffers, momentum)
-        update = orthogonalise(torch.stack(ahead).to(self.dtype))
-        rows, columns = params[0].shape[-2:]
+        stack = torch.stack(ahead)
+        spread = self.spread.get(params[0])
+        # An orthogonal matrix is not made of orthogonal pieces: every rank works on the whole.
+        whole = spread.join(stack) if spread else stack
+        update = orthogonalise(whole.to(self.dtype))
+        rows, columns = update.shape[-2:]
+        update = spread.part(update) if spread else update
         scale = lr * max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(params, 1.0 - lr * group["weight_decay"])
         torch._foreach_add_(

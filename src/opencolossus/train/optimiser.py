@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor
 
 from opencolossus.specs.run import Optimiser
-from opencolossus.train.muon import Muon
+from opencolossus.train.muon import Muon, Spread
 
 
 def is_hidden_matrix(name: str, weight: Tensor) -> bool:
@@ -19,11 +21,17 @@ def is_hidden_matrix(name: str, weight: Tensor) -> bool:
     return inside and weight.ndim >= 2 and "router" not in name
 
 
-def build(weights: dict[str, Tensor], spec: Optimiser) -> dict[str, torch.optim.Optimizer]:
+def build(
+    weights: dict[str, Tensor],
+    spec: Optimiser,
+    dtype: torch.dtype = torch.float32,
+    spread: Mapping[str, Spread] | None = None,
+) -> dict[str, torch.optim.Optimizer]:
     """Optimisers by name over the fp32 weights; every weight belongs to exactly one.
 
-    Norm scales and other vectors are not decayed. Every group keeps its highest learning rate in
-    ``highest`` for the schedule to scale.
+    ``dtype`` is what Muon orthogonalises in. ``spread`` tells Muon of the weights that lie in pieces on several processes. Norm scales and
+    other vectors are not decayed. Every group keeps its highest learning rate in ``highest`` for
+    the schedule to scale.
     """
     hidden = {n for n, w in weights.items() if spec.name == "muon" and is_hidden_matrix(n, w)}
     rest = {n: w for n, w in weights.items() if n not in hidden}
@@ -44,6 +52,8 @@ def build(weights: dict[str, Tensor], spec: Optimiser) -> dict[str, torch.optim.
             [weights[n] for n in sorted(hidden)],
             lr=spec.matrix_learning_rate,
             weight_decay=spec.weight_decay,
+            dtype=dtype,
+            spread={weights[n]: s for n, s in (spread or {}).items() if n in hidden},
         )
     for optimiser in found.values():
         for group in optimiser.param_groups:
@@ -60,15 +70,13 @@ def set_rate(optimisers: dict[str, torch.optim.Optimizer], factor: float) -> Non
 
 def state(
     optimisers: dict[str, torch.optim.Optimizer], weights: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """State tensors by ``optimiser.weight.kind``, the names that checkpoints use."""
+) -> Iterator[tuple[str, str, Tensor]]:
+    """State tensors: their name ``optimiser.WEIGHT.kind``, that of their weight, and they."""
     names = {weight: name for name, weight in weights.items()}
-    return {
-        f"{label}.{names[p]}.{key}": value
-        for label, optimiser in optimisers.items()
-        for p, kept in optimiser.state.items()
-        for key, value in kept.items()
-    }
+    for label, optimiser in optimisers.items():
+        for p, kept in optimiser.state.items():
+            for kind, value in kept.items():
+                yield f"{label}.{names[p]}.{kind}", names[p], value
 
 
 def prime(optimisers: dict[str, torch.optim.Optimizer]) -> None:

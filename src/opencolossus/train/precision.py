@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from opencolossus.specs import catalog
 from opencolossus.specs.errors import UserError
@@ -36,14 +36,6 @@ def compute_type(wanted: Precision, model: Model, device: torch.device) -> torch
 def stays_fp32(name: str) -> bool:
     """Whether a parameter is never rounded: routers choose in fp32, norms scale in fp32."""
     return "router" in name or "norm" in name
-
-
-@torch.no_grad()
-def round_network(network: nn.Module, dtype: torch.dtype) -> None:
-    """Round all parameters but the exempt to ``dtype``, in place; ties between them stay."""
-    for name, parameter in network.named_parameters():
-        if not stays_fp32(name):
-            parameter.data = parameter.data.to(dtype)
 
 
 def matmul_rate(dtype: torch.dtype, seconds: float = 0.2) -> float:

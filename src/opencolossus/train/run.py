@@ -9,12 +9,14 @@ import torch
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Precision
+from opencolossus.specs.run import Layout
 from opencolossus.specs.units import COUNT, DURATION, SIZE, show
 from opencolossus.train import result, setup
 from opencolossus.train.console import Progress
 from opencolossus.train.evaluate import bits_per_byte
 from opencolossus.train.loop import Loop
 from opencolossus.train.memory import peak_memory
+from opencolossus.train.parallel import start
 from opencolossus.train.precision import gpu_flops, matmul_rate
 from opencolossus.train.predict import Prediction, predict
 from opencolossus.train.result import Result
@@ -37,10 +39,12 @@ def train(
         UserError: anything that the person who asked can change, in one sentence.
     """
     check(description)
+    run = description.run
+    groups = start.start(run.layout or Layout(), description.model, run)
     setup.claim(folder, description, resume, shown)
     with listening() as stop, shown:
         data = setup.read_data(description, folder, shown)
-        training = setup.build(description, folder, data, shown)
+        training = setup.build(description, folder, data, groups, shown)
         introduce(training, resume, shown)
         prediction, peak = expect(training, shown)
         log, gauges = Log(folder), Gauges(folder, metrics_port)

@@ -10,15 +10,17 @@ import torch
 from opencolossus.data.loader import Loader
 from opencolossus.data.prepare import Prepared, open_prepared, prepare
 from opencolossus.data.tokenizer import Tokenizer
-from opencolossus.grok.model import Grok
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.files import write_atomic
+from opencolossus.specs.run import Layout
 from opencolossus.train import optimiser, world
 from opencolossus.train.checkpoint import Store
 from opencolossus.train.console import Progress
-from opencolossus.train.engine import Engine
+from opencolossus.train.engine import Engine, Setting
 from opencolossus.train.guard import Guard
+from opencolossus.train.parallel import start
+from opencolossus.train.parallel.groups import Groups
 from opencolossus.train.precision import compute_type
 from opencolossus.train.state import Position, State, changed_fields, check_model
 
@@ -112,18 +114,20 @@ def read_data(description: Description, folder: Path, progress: Progress) -> Pre
     return data
 
 
-def build(description: Description, folder: Path, data: Prepared, progress: Progress) -> Training:
+def build(
+    description: Description,
+    folder: Path,
+    data: Prepared,
+    groups: Groups,
+    progress: Progress,
+) -> Training:
     """The network and all that trains it, at the newest sound checkpoint if there is one.
 
     Raises:
         UserError: the checkpoint belongs to another model, tokenizer or data.
     """
     model, run = description.model, description.run
-    device = (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
+    device = start.device()
     store = Store(folder, progress.note)
     newest = store.newest_sound()
     if newest is None and store.steps():
@@ -134,15 +138,19 @@ def build(description: Description, folder: Path, data: Prepared, progress: Prog
         check_model(saved.model, model, where)
         data.tokenizer.check(saved.tokenizer, where)
     dtype = getattr(torch, saved.dtype) if saved else compute_type(run.precision, model, device)
-    torch.manual_seed(run.seed)
-    network = Grok(model).to(device)
-    network.init_weights(run.seed)
+    setting = Setting(device, dtype, run.layout or Layout(), groups, run.seed)
     training = Training(
         description=description,
         folder=folder,
         data=data,
-        loader=data.loader(run.batch_sequences, run.seed, state=saved.loader if saved else None),
-        engine=Engine(network, dtype, run.optimiser),
+        loader=data.loader(
+            run.batch_sequences,
+            run.seed,
+            groups.data.index,
+            groups.data.size,
+            saved.loader if saved else None,
+        ),
+        engine=Engine(model, setting, run.optimiser),
         guard=Guard(),
         position=saved.position if saved else Position(),
         store=store,

@@ -1,0 +1,121 @@
+"""Collectives that gradients flow through.
+
+Each pairs a movement of activations with the opposite movement of their gradients. The objective
+is the sum over all ranks of what each computes, so nothing is averaged here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from opencolossus.train.parallel.groups import Group
+
+
+def gather(x: Tensor, dim: int, group: Group) -> Tensor:
+    """Join the parts of all ranks along ``dim``; gradients are summed and split again."""
+    if group.size == 1:
+        return x
+    out: Tensor = _Gather.apply(x, dim, group)  # type: ignore[no-untyped-call]
+    return out
+
+
+def scatter_sum(x: Tensor, dim: int, group: Group) -> Tensor:
+    """Sum over ranks, of which each keeps its part along ``dim``; gradients are gathered."""
+    if group.size == 1:
+        return x
+    out: Tensor = _ScatterSum.apply(x, dim, group)  # type: ignore[no-untyped-call]
+    return out
+
+
+def sum_once(x: Tensor, group: Group) -> Tensor:
+    """Sum over ranks for a term that every rank then computes alike; gradients pass unchanged.
+
+    Each rank thereby gets the gradient of the term by its own share, as if the term had been
+    written down once and not once per rank.
+    """
+    if group.size == 1:
+        return x
+    out: Tensor = _SumOnce.apply(x, group)  # type: ignore[no-untyped-call]
+    return out
+
+
+def exchange(x: Tensor, sent: list[int], received: list[int], group: Group) -> Tensor:
+    """Send ``sent[i]`` rows to rank i, get ``received[i]`` rows from it; gradients go back."""
+    if group.size == 1:
+        return x
+    out: Tensor = _Exchange.apply(x, sent, received, group)  # type: ignore[no-untyped-call]
+    return out
+
+
+def part(x: Tensor, dim: int, group: Group) -> Tensor:
+    """This rank's equal part along ``dim``."""
+    return x if group.size == 1 else x.chunk(group.size, dim)[group.index]
+
+
+def all_sum(x: Tensor, group: Group) -> Tensor:
+    """Sum over ranks, in place, outside the gradient."""
+    if group.size > 1:
+        dist.all_reduce(x, group=group.group)
+    return x
+
+
+def join(x: Tensor, dim: int, group: Group) -> Tensor:
+    """Join the parts of all ranks along ``dim``, outside the gradient."""
+    if group.size == 1:
+        return x
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in group.ranks]
+    dist.all_gather(parts, x.contiguous(), group=group.group)
+    return torch.cat(parts, dim)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, group: Group) -> Tensor:
+        ctx.dim, ctx.group = dim, group
+        return join(x, dim, group)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return part(all_sum(grads[0].clone(), ctx.group), ctx.dim, ctx.group), None, None
+
+
+class _ScatterSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, group: Group) -> Tensor:
+        ctx.dim, ctx.group = dim, group
+        return part(all_sum(x.clone(), group), dim, group).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return join(grads[0], ctx.dim, ctx.group), None, None
+
+
+class _SumOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
+        return all_sum(x.clone(), group)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0], None
+
+
+class _Exchange(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sent: list[int], received: list[int], group: Group) -> Tensor:
+        ctx.sent, ctx.received, ctx.group = sent, received, group
+        return _exchange(x, sent, received, group)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _exchange(grads[0], ctx.received, ctx.sent, ctx.group), None, None, None
+
+
+def _exchange(x: Tensor, sent: list[int], received: list[int], group: Group) -> Tensor:
+    out = x.new_empty((sum(received), *x.shape[1:]))
+    dist.all_to_all_single(out, x.contiguous(), received, sent, group=group.group)
+    return out
