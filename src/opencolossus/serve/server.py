@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +94,25 @@ def listen(binding: Binding) -> socket.socket:
     return listener
 
 
-def make_server(hub: Hub, binding: Binding, *, log_requests: bool = False) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Ends quietly: uvicorn's own raises the signal again, before anything could be put away."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask for the end; a second Ctrl-C does not wait for answers."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        asked = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in asked}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_server(hub: Hub, binding: Binding, *, log_requests: bool = False) -> Server:
     """The HTTP server of a hub, not started yet."""
     config = uvicorn.Config(
         create_app(hub),
@@ -110,10 +132,10 @@ def make_server(hub: Hub, binding: Binding, *, log_requests: bool = False) -> uv
         ssl_certfile=binding.certificate,
         ssl_keyfile=binding.key,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
-async def run(hub: Hub, server: uvicorn.Server, listener: socket.socket) -> None:
+async def run(hub: Hub, server: Server, listener: socket.socket) -> None:
     """Start the engine and serve until asked to end; running answers are finished first.
 
     Raises:

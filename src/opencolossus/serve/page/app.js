@@ -11,6 +11,11 @@ const question = $("question");
 let signingUp = false;
 
 function showDoor() {
+  // Nothing of who was here before stays behind.
+  state.talks = [];
+  for (const id of ["talks", "messages", "who", "keys", "usage", "key-secret", "status"]) $(id).replaceChildren();
+  for (const id of ["question", "search", "system"]) $(id).value = "";
+  showTitle();
   $("app").hidden = true;
   $("door").hidden = false;
   $("door-model").textContent = `to talk to ${state.me.title || state.me.model}`;
@@ -128,7 +133,7 @@ async function route() {
   state.talk = null;
   if (id) {
     state.talk = await attempt(() => api(`GET /app/conversations/${encodeURIComponent(id)}`));
-    if (!state.talk) { location.hash = "#/"; return; }
+    if (!state.talk) history.replaceState(null, "", "#/");
   }
   showTalk();
   showTalks();
@@ -257,8 +262,9 @@ async function answer(body) {
   const stopper = new AbortController();
   setAnswering(stopper);
   let shown = null;
+  const begins = !state.talk;
   try {
-    if (!state.talk) {
+    if (begins) {
       state.talk = { ...(await api("POST /app/conversations", state.draft)), messages: [] };
       history.replaceState(null, "", `#/${state.talk.id}`);
     }
@@ -274,8 +280,16 @@ async function answer(body) {
     }
   }
   setAnswering(null);
+  if (begins && !shown && state.talk) await undo(state.talk);
   if (shown && !shown.done) await afterStop(shown);
   await attempt(loadTalks);
+}
+
+// A conversation whose first message was refused is none.
+async function undo(talk) {
+  state.talk = null;
+  history.replaceState(null, "", "#/");
+  await attempt(() => api(`DELETE /app/conversations/${talk.id}`));
 }
 
 // One event of an answer; gives the element that is being written and how far it is.
@@ -386,6 +400,10 @@ document.addEventListener("keydown", (event) => {
     stopAnswer();
   }
 });
+// Not submit buttons: Enter in a field presses the first of those.
+for (const button of document.querySelectorAll("[data-close]")) {
+  button.addEventListener("click", () => button.closest("dialog").close("cancel"));
+}
 addEventListener("hashchange", () => attempt(route));
 
 // ---- the beginning
