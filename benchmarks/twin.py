@@ -41,7 +41,7 @@ class Watched:
     ) -> Operating:
         begin = time.process_time()
         try:
-            return planner.searched(description, day, limit, ready, pue)
+            return planner.Searched()(description, day, limit, ready, pue)
         finally:
             self.searches += 1
             self.seconds += time.process_time() - begin

@@ -36,11 +36,16 @@ def simulate(
     index.html into one folder, all of them or none.
     """
     from opencolossus.report import simulation_page, simulation_story
+    from opencolossus.twin.planner import Searched
     from opencolossus.twin.runs import many
     from opencolossus.twin.simulate import simulate as play
 
-    description = load(spec, sets).description
-    record = many(description, runs, seed=seed) if runs > 1 else play(description, seed=seed)
+    loaded = load(spec, sets)
+    planner = Searched(loaded.facts)
+    if runs > 1:
+        record = many(loaded.description, runs, seed=seed, planner=planner)
+    else:
+        record = play(loaded.description, seed=seed, planner=planner)
     folder = out or Path("out") / spec.stem
     record.write(folder, {"index.html": simulation_page.render(record)})
     if as_json:

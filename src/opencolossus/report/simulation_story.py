@@ -11,6 +11,7 @@ from opencolossus.twin.record import Record
 if TYPE_CHECKING:
     from rich.console import Console
 
+MOST_ASSUMPTIONS = 5
 LOSSES = {
     "gpu": "GPU failures",
     "host": "host failures",
@@ -161,8 +162,17 @@ def show(console: Console, record: Record) -> None:
     table.add_row("[bold]what counts[/bold]", f"[bold]{s['goodput']:.2%}[/bold]")
     console.print()
     console.print(table)
-    for text in record.assumptions:
-        console.print(f"[dim]assumed: {text}[/dim]")
+    _show_assumptions(console, record)
+
+
+def _show_assumptions(console: Console, record: Record) -> None:
+    shown = record.assumptions[:MOST_ASSUMPTIONS]
+    console.print(f"\nLeans on {len(record.assumptions)} assumptions")
+    for text in shown:
+        console.print(f"  - {text}")
+    left = len(record.assumptions) - len(shown)
+    if left:
+        console.print(f"  and {left} more: the page and summary.json list them")
 
 
 def amount(value: float, dimension: units.Dimension) -> str:

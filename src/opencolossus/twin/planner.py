@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
@@ -9,6 +11,7 @@ from opencolossus.plan.plan import Plan
 from opencolossus.plan.search import search
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.evidence import Fact
 from opencolossus.twin.operating import Operating
 
 
@@ -49,16 +52,30 @@ class Remembered:
         return found
 
 
-def searched(
-    description: Description, day: date, limit: float, ready: dict[str, int], pue: float
-) -> Operating:
-    """Ask ``plan.search`` for the best plan of the day.
+@dataclass(frozen=True)
+class Searched:
+    """``plan.search`` as a planner."""
 
-    Raises:
-        UserError: nothing can run; the text says why.
-    """
-    plan = search(description, day=day, power_limit=limit, gpus=ready, detail=False)
-    return operating(description, plan)
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    """Where the description's numbers come from, to name what is assumed."""
+
+    def __call__(
+        self, description: Description, day: date, limit: float, ready: dict[str, int], pue: float
+    ) -> Operating:
+        """Ask for the best plan of the day.
+
+        Raises:
+            UserError: nothing can run; the text says why.
+        """
+        plan = search(
+            description,
+            day=day,
+            power_limit=limit,
+            gpus=ready,
+            facts=self.facts,
+            detail=False,
+        )
+        return operating(description, plan)
 
 
 def operating(description: Description, plan: Plan) -> Operating:

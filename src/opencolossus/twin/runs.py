@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.specs.document import Description
-from opencolossus.twin.planner import Planner, Remembered, searched
+from opencolossus.twin.planner import Planner, Remembered, Searched
 from opencolossus.twin.record import Record
 from opencolossus.twin.simulate import simulate
 
@@ -45,7 +45,7 @@ def many(
     seed: int | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
-    planner: Planner = searched,
+    planner: Planner | None = None,
 ) -> Record:
     """Play ``runs`` seeds from ``seed`` on; return the first record with quantiles of all.
 
@@ -53,7 +53,7 @@ def many(
     hold the tokens per hour whose sums bound 90 % of the runs. Seeds are spread over ``workers``
     processes (one per core), or over any ``executor`` with a ``map``.
     """
-    remembered = Remembered(planner)
+    remembered = Remembered(planner or Searched())
     first = simulate(description, seed=seed, planner=remembered)
     start = int(first.summary["seed"])
     seeds = range(start + 1, start + runs)

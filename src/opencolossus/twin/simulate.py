@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,7 @@ def simulate(
     description: Description,
     *,
     seed: int | None = None,
-    planner: planners.Planner = planners.searched,
+    planner: planners.Planner | None = None,
 ) -> Record:
     """Play ``description`` hour by hour over its calendar.
 
@@ -47,13 +49,16 @@ def simulate(
         UserError: the description has no site, cluster or calendar, nothing is delivered in time,
             or the site cannot power one replica of the model on any day.
     """
+    planner = planner or planners.Searched()
     scene = _scene(description)
     seed = _seed(description) if seed is None else seed
     lasting, brief = contracted(scene.site, scene.hours), available(scene.site, scene.hours)
     used_up: dict[str, int] = {}
     while True:
         firm = np.sum(list(lasting.values()), axis=0)
-        epochs = plan_epochs(description, planner, scene.hours, firm, scene.fleet, scene.weather)
+        epochs = plan_epochs(
+            scene.description, planner, scene.hours, firm, scene.fleet, scene.weather
+        )
         if not used_up:
             _something_runs(scene, epochs, firm)
         played = play(scene, epochs, brief, np.random.SeedSequence(seed))
@@ -63,7 +68,20 @@ def simulate(
             break
         for limits in (lasting, brief):
             limits[hour[0]] = np.where(np.arange(scene.hours.size) < hour[1], limits[hour[0]], 0.0)
-    return _record(scene, played, table, used_up, seed)
+    record = _record(scene, played, table, used_up, seed)
+    return record if description == scene.description else _with_default_failures(record)
+
+
+def _with_default_failures(record: Record) -> Record:
+    assumed = catalog.assumed(catalog.facts("failures", DEFAULT_FAILURES))
+    words = f"failures come as in the catalog's {DEFAULT_FAILURES}"
+    return replace(
+        record,
+        assumptions=(
+            *record.assumptions,
+            *(f"{words}: {path} = {fact.value} ({fact.note})" for path, fact in assumed.items()),
+        ),
+    )
 
 
 def _record(
