@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opencolossus.plan import compare, lattice, supply, survive, trust
+from opencolossus.plan import compare, lattice, mixed, supply, survive, trust
 from opencolossus.plan.fleet import Fleet
 from opencolossus.plan.plan import MemoryParts, Plan, PoolShare, Power, StepParts
 from opencolossus.plan.pricing import HEADROOM, IMBALANCE, Pricing
@@ -14,9 +15,11 @@ from opencolossus.power.caps import speed_at_cap
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Evidence, Fact
+from opencolossus.specs.run import Run
 from opencolossus.specs.software import Calibration
 from opencolossus.specs.units import DAY
 from opencolossus.step.law import Cost
+from opencolossus.step.layouts import Layouts
 from opencolossus.step.memory import Memory
 
 if TYPE_CHECKING:
@@ -24,6 +27,36 @@ if TYPE_CHECKING:
 
 STEP_PARTS = tuple(name for name in StepParts.model_fields)
 MEMORY_PARTS = tuple(name for name in MemoryParts.model_fields if name not in ("total", "limit"))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of GPU at work: its layout and what a step costs it."""
+
+    found: Found
+    one: Layouts
+    cost: Cost
+    held: Memory
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that work."""
+        return int(self.one.gpus[0])
+
+    @property
+    def seconds(self) -> float:
+        """Its part of a step."""
+        return float(self.cost.time[0])
+
+
+def parts_of(found: Sequence[Found], run: Run) -> list[Part]:
+    """The kinds of GPU that work, the one with most GPUs first."""
+    parts = []
+    for item, one in zip(found, mixed.split(found, run), strict=True):
+        if one.tensor.size:
+            cost, held = item.pricing.detail(one, item.cap, item.gpus)
+            parts.append(Part(item, one, cost, held))
+    return sorted(parts, key=lambda part: -part.gpus)
 
 
 def plan(
@@ -34,20 +67,19 @@ def plan(
     facts: dict[str, Fact],
     detail: bool,
 ) -> Plan:
-    """The plan of the pool that does most, the other pools beside it."""
-    main = max(found, key=lambda item: item.priced.tokens_per_second[item.best])
-    pricing, model, run = main.pricing, description.model, description.run
-    one = main.priced.layouts.take(slice(main.best, main.best + 1))
-    layout, data, schedule = lattice.at(one, 0)
-    gpus = int(one.gpus[0])
-    cost, held = pricing.detail(one, main.cap, main.gpus)
-    step_time = float(cost.time[0])
-    tokens = float(one.batch[0]) * run.sequence
+    """The plan: the layout of the kind of GPU that there is most of, and each kind's share."""
+    parts = parts_of(found, description.run)
+    main = parts[0]
+    pricing, model, run = main.found.pricing, description.model, description.run
+    layout, data, schedule = lattice.at(main.one, 0)
+    gpus = sum(part.gpus for part in parts)
+    step_time = max(part.seconds for part in parts)
+    tokens = sum(float(part.one.batch[0]) for part in parts) * run.sequence
     rate = tokens / step_time
     flops_token = model.training_flops_per_token(run.sequence)
     gpu = pricing.pool.node.gpu
     share, survival = fleet.survival(pricing.pool, gpus, model)
-    power = watts(fleet, pricing, cost, main.cap, gpus)
+    power = watts(fleet, parts)
     days = run.tokens / (rate * share) / DAY
     interval = trust.interval(
         calibration, gpu.name, model.experts > 0, gpus, tokens / gpus, step_time
@@ -57,7 +89,7 @@ def plan(
         dollars = days * supply.dollars_per_day(
             fleet.site, power.facility, fleet.day, fleet.weather
         )
-    price = pricing.pool.node.price
+    peak = sum(p.gpus * p.found.pricing.pool.node.gpu.peak_flops(run.precision) for p in parts)
     result = Plan(
         name=description.name,
         day=fleet.day,
@@ -74,66 +106,85 @@ def plan(
         batch=tokens,
         gpus=gpus,
         available=fleet.gpus,
-        cap=main.cap,
-        clock=float(speed_at_cap(gpu, main.cap)),
+        cap=main.found.cap,
+        clock=float(speed_at_cap(gpu, main.found.cap)),
         step_time=step_time,
         tokens_per_second=rate,
-        mfu=rate * flops_token / (gpus * gpu.peak_flops(run.precision)),
+        mfu=rate * flops_token / peak,
         flops=run.tokens * flops_token,
-        step=step_parts(cost),
-        memory=memory_parts(held, gpu.memory),
+        step=step_parts(main.cost, waiting=step_time - main.seconds),
+        memory=memory_parts(main.held, gpu.memory),
         power=power,
         goodput=share,
         survival=survival,
         days=days,
         energy=power.facility * days * DAY,
         dollars=dollars,
-        hardware_dollars=None if price is None else price * gpus / pricing.pool.node.gpus,
+        hardware_dollars=hardware(parts),
         interval=interval,
         deadline=survive.deadline(
             run.start or fleet.day, run.deadline, days, share, survival, interval, step_time
         ),
-        pools=(pool_share(main, data, layout.micro_batch, layout.recompute, step_time),),
+        pools=tuple(pool_share(fleet, part, tokens / run.sequence) for part in parts),
         assumptions=assumptions(description, pricing, calibration, facts),
-        layouts_priced=len(main.priced) + main.rejected[1].size,
-        layouts_feasible=len(main.priced),
+        layouts_priced=sum(len(f.priced) + f.rejected[1].size for f in found),
+        layouts_feasible=sum(len(f.priced) for f in found),
     )
-    return compare.detailed(result, description, fleet, main) if detail else result
+    return compare.detailed(result, description, fleet, main.found) if detail else result
 
 
-def pool_share(found: Found, data: int, micro: int, again: str, step_time: float) -> PoolShare:
-    """The one pool of a uniform fleet."""
-    pricing = found.pricing
-    name = next(k for k, v in pricing.cluster.pools.items() if v.node == pricing.pool.node)
+def hardware(parts: Sequence[Part]) -> float | None:
+    """What the servers at work cost new; none where a price is not known."""
+    total = 0.0
+    for part in parts:
+        node = part.found.pricing.pool.node
+        if node.price is None:
+            return None
+        total += node.price * part.gpus / node.gpus
+    return total
+
+
+def pool_share(fleet: Fleet, part: Part, sequences: float) -> PoolShare:
+    """One kind's part of the work."""
+    layout, data, _ = lattice.at(part.one, 0)
     return PoolShare(
-        pool=name,
-        gpu=pricing.pool.node.gpu.name,
-        gpus=int(found.priced.layouts.gpus[found.best]),
-        cap=found.cap,
+        pool=fleet.name_of(part.found.pricing.pool),
+        gpu=part.found.pricing.pool.node.gpu.name,
+        gpus=part.gpus,
+        cap=part.found.cap,
         data_parallel=data,
-        micro_batch=micro,
-        recompute=again,  # type: ignore[arg-type]
-        batch_share=1.0,
-        step_time=step_time,
+        micro_batch=layout.micro_batch,
+        recompute=layout.recompute,
+        batch_share=float(part.one.batch[0]) / sequences,
+        step_time=part.seconds,
     )
 
 
-def watts(fleet: Fleet, pricing: Pricing, cost: Cost, cap: float, gpus: int) -> Power:
-    """Mean power of a GPU, a server, the computers and the site."""
-    each = float(pricing.gpu_power(cost, cap)[0])
-    node = pricing.node_watts(each)
-    name = next(k for k, v in fleet.pools.items() if v.node == pricing.pool.node)
-    it, facility = supply.facility_power(
-        fleet.site, fleet.cluster, fleet.original(name), gpus, node, fleet.weather
-    )
+def watts(fleet: Fleet, parts: Sequence[Part]) -> Power:
+    """Mean power of a GPU and a server of the main kind, of the computers and of the site."""
+    it = facility = 0.0
+    first: tuple[float, float] | None = None
+    for part in parts:
+        pricing = part.found.pricing
+        each = float(pricing.gpu_power(part.cost, part.found.cap)[0])
+        node = pricing.node_watts(each)
+        first = first or (each, node)
+        pool = fleet.original(fleet.name_of(pricing.pool))
+        drawn, entered = supply.facility_power(
+            fleet.site, fleet.cluster, pool, part.gpus, node, fleet.weather
+        )
+        it, facility = it + drawn, facility + entered
+    assert first is not None
     return Power(
-        gpu=each, node=node, it=it, facility=facility, limit=fleet.limit, pue=facility / it
+        gpu=first[0], node=first[1], it=it, facility=facility, limit=fleet.limit, pue=facility / it
     )
 
 
-def step_parts(cost: Cost, index: int = 0) -> StepParts:
-    """Seconds by kind of one priced layout."""
-    return StepParts(**{name: float(getattr(cost, name)[index]) for name in STEP_PARTS})
+def step_parts(cost: Cost, index: int = 0, waiting: float = 0.0) -> StepParts:
+    """Seconds by kind of one priced layout; ``waiting`` for another kind counts as stragglers."""
+    parts = {name: float(getattr(cost, name)[index]) for name in STEP_PARTS}
+    parts["stragglers"] += waiting
+    return StepParts(**parts)
 
 
 def memory_parts(held: Memory, limit: float, index: int = 0) -> MemoryParts:

@@ -30,7 +30,7 @@ def detailed(plan: Plan, description: Description, fleet: Fleet, found: Found) -
             "pareto": tuple(front([*points, *_with_fewer(description, fleet, found)])),
             "alternatives": alternatives.nearest(found),
             "sensitivities": sensitivity.sensitivities(plan, description, fleet, found),
-            "advice": tuple(advice(plan, description)),
+            "advice": tuple(advice(plan, description, found.gpus)),
         }
     )
 
@@ -68,7 +68,7 @@ def point(
     gpus = int(priced.layouts.gpus[best])
     share, _ = fleet.survival(pricing.pool, gpus, description.model)
     rate = float(priced.tokens_per_second[best]) * share
-    name = next(key for key, pool in fleet.pools.items() if pool.node == pricing.pool.node)
+    name = fleet.name_of(pricing.pool)
     watts = pricing.node_watts(float(priced.gpu_power[best]))
     _, facility = supply.facility_power(
         fleet.site, fleet.cluster, fleet.original(name), gpus, watts, fleet.weather
@@ -115,7 +115,7 @@ def _goals(one: CapPoint) -> tuple[float, float, float]:
     return one.days, one.energy_per_token, one.dollars
 
 
-def advice(plan: Plan, description: Description) -> Iterator[str]:
+def advice(plan: Plan, description: Description, carried: int) -> Iterator[str]:
     """What a planner would say beside the numbers."""
     asked = description.run.batch
     if abs(plan.batch / asked - 1) > 1e-9:
@@ -125,10 +125,10 @@ def advice(plan: Plan, description: Description) -> Iterator[str]:
         )
     if plan.day is not None and plan.gpus < 0.9 * plan.available:
         limit = plan.power.limit or 0.0
-        yield (
-            f"{plan.available - plan.gpus:,} GPUs stay idle: {show(limit, POWER, 3)} do not carry "
-            "them, or the layout does not divide into them."
-        )
+        why = "the batch is too small to keep them all busy in whole replicas"
+        if carried < 0.95 * plan.available:
+            why = f"{show(limit, POWER, 3)} carry {carried:,} at this cap"
+        yield f"{plan.available - plan.gpus:,} GPUs stay idle: {why}."
     if plan.deadline is not None and not plan.deadline.met and plan.deadline.date is not None:
         room = (plan.deadline.date - (description.run.start or plan.day or plan.deadline.date)).days
         if room > 0:

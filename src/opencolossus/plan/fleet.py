@@ -47,6 +47,10 @@ class Fleet:
             self.site, self.cluster, self.original(name), share, self.weather, pool.gpus
         )
 
+    def name_of(self, pool: Pool) -> str:
+        """The name of one of the fleet's pools."""
+        return next(name for name, one in self.pools.items() if one is pool or one == pool)
+
     def original(self, name: str) -> Pool:
         """The pool as the cluster has it."""
         return self.cluster.pools[name]

@@ -100,7 +100,7 @@ def _of_site(
     yield Sensitivity(input="batch", change="doubled", tokens=rate / plan.tokens_per_second - 1)
     if fleet.site is None or fleet.limit is None or fleet.weather is None:
         return
-    name = next(k for k, v in fleet.pools.items() if v.node == pricing.pool.node)
+    name = fleet.name_of(pricing.pool)
     caps, counts = supply.carried(
         fleet.site,
         fleet.cluster,

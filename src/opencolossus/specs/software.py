@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from opencolossus.specs.base import Spec
-from opencolossus.specs.quantities import Fraction, NonNegativeDuration, Ratio
+from opencolossus.specs.quantities import Fraction, NonNegativeDuration, Ratio, Size
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -41,6 +41,8 @@ class Software(Spec):
     split_experts: bool = False
     """Whether tensor parallelism also splits each expert."""
     dropout: bool = False
+    framework_memory: Size = 3e9
+    """What the driver's context, libraries and communicators hold on each device."""
     zero: Annotated[int, Field(ge=0, le=3)] = 1
     """What replicas share where a run does not say."""
 

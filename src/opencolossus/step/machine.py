@@ -70,6 +70,8 @@ class Code(Columns):
     """Share of a layer's forward that ``selective`` recomputes; -1: the attention core only."""
     selective_keeps: Array
     """Share of a layer's activations that ``selective`` keeps (beside unfused scores)."""
+    framework: Array
+    """Bytes that the driver's context, libraries and communicators hold."""
     low: Array
     """1 where linear layers run in FP8 or below."""
     compiled: Array

@@ -20,10 +20,6 @@ from opencolossus.step.machine import Code, Machine
 from opencolossus.step.pipeline import in_flight, in_flight_last, slots
 from opencolossus.step.shape import Shape
 
-FRAMEWORK = 3.0e9
-"""Bytes that the driver's context, libraries and communicators hold; 2-4 GB are typical on H100
-(assumed: no publication lists them)."""
-
 
 @dataclass(frozen=True)
 class Memory(Columns):
@@ -98,7 +94,7 @@ def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memo
         optimiser=trained * 12 * states.sharded(layouts.zero >= 1),
         activations=held,
         temporary=gathered + working + buffers,
-        framework=FRAMEWORK + 0.0 * machine.memory,
+        framework=code.framework,
     )
 
 
