@@ -1,0 +1,1 @@
+"""Starting a run on many nodes, by torchrun, Slurm or Kubernetes; torch is not imported here."""

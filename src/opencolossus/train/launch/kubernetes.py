@@ -1,0 +1,245 @@
+"""A manifest for Kubernetes: the description as a ConfigMap, and a JobSet or a TrainJob.
+
+A JobSet (jobset.x-k8s.io/v1alpha2) brings a headless service of its own, by which the pods find the
+first of them, and starts all pods anew when one fails. A TrainJob (trainer.kubeflow.org/v1alpha1)
+leaves that to the runtime that the cluster's operators installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from opencolossus.specs.errors import UserError
+from opencolossus.train.launch.job import PORT, Job
+
+RUNS = PurePosixPath("/runs")
+"""Where the pods see the volume of the runs."""
+SPEC = PurePosixPath("/etc/colossus/description.yaml")
+"""Where they see the description."""
+LARGEST = 1 << 20
+"""Bytes that a ConfigMap takes."""
+JOIN = 1800
+"""Seconds that a pod waits for the others, whose images may still be on their way."""
+RESTARTED = "JOBSET_RESTART_ATTEMPT"
+"""Variable that tells the trainer to go on with the run that its folder holds."""
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a cluster wants to know."""
+
+    image: str
+    """With Python and this package."""
+    claim: str
+    """A PersistentVolumeClaim that all nodes may write (ReadWriteMany), seen at ``/runs``."""
+    description: str
+    """YAML text."""
+    namespace: str | None = None
+    queue: str | None = None
+    """Of Kueue."""
+    topology: str | None = None
+    """Node label within one value of which all pods must lie (a rack, a block)."""
+    resources: Mapping[str, str] = field(default_factory=dict)
+    """Further resources of each pod: rdma/hca: 1."""
+    runtime: str = "torch-distributed"
+    """ClusterTrainingRuntime of a TrainJob."""
+
+
+def jobset(job: Job, options: Options) -> list[Manifest]:
+    """A ConfigMap with the description, and a JobSet that trains it."""
+    spec: Manifest = {
+        "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
+        "failurePolicy": {
+            "maxRestarts": job.restarts,
+            # A drained or lost node is nobody's fault, and does not use up a restart.
+            "rules": [
+                {
+                    "name": "disrupted",
+                    "action": "RestartJobSetAndIgnoreMaxRestarts",
+                    "onJobFailureReasons": ["PodFailurePolicy"],
+                }
+            ],
+        },
+        "replicatedJobs": [
+            {"name": "node", "replicas": 1, "template": {"spec": _pods(job, options)}}
+        ],
+    }
+    metadata = _metadata(job, options)
+    if options.topology:
+        metadata["annotations"] = {"alpha.jobset.sigs.k8s.io/exclusive-topology": options.topology}
+    manifest = {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet"}
+    return [config_map(job, options), {**manifest, "metadata": metadata, "spec": spec}]
+
+
+def trainjob(job: Job, options: Options) -> list[Manifest]:
+    """A ConfigMap with the description, and a TrainJob of Kubeflow Trainer that trains it."""
+    patch = {
+        "volumes": _volumes(job, options),
+        "containers": [{"name": "node", "volumeMounts": _mounts()}],
+        "terminationGracePeriodSeconds": round(job.grace),
+    }
+    named = [{"name": "node", "template": {"spec": {"template": {"spec": patch}}}}]
+    spec: Manifest = {
+        "runtimeRef": {"name": options.runtime},
+        "trainer": {
+            "image": options.image,
+            # The runtime tells torchrun by variables (PET_...) how many nodes there are, and where.
+            "command": ["torchrun", f"--max-restarts={job.restarts}", "-m", "opencolossus"],
+            "args": list(job.train),
+            "env": _environment(job),
+            "numNodes": job.nodes,
+            "numProcPerNode": job.processes,
+            "resourcesPerNode": _resources(job, options),
+        },
+        "runtimePatches": [
+            {
+                "manager": "opencolossus/launch",
+                "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": named}}},
+            }
+        ],
+    }
+    if job.time_limit is not None:
+        spec["activeDeadlineSeconds"] = round(job.time_limit)
+    manifest = {"apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob"}
+    return [
+        config_map(job, options),
+        {**manifest, "metadata": _metadata(job, options), "spec": spec},
+    ]
+
+
+def config_map(job: Job, options: Options) -> Manifest:
+    """The description, where the pods can read it.
+
+    Raises:
+        UserError: it is larger than a ConfigMap may be.
+    """
+    size = len(options.description.encode())
+    if size > LARGEST:
+        raise UserError(f"the description has {size} bytes; a ConfigMap takes {LARGEST}")
+    metadata = _metadata(job, options)
+    metadata.pop("labels", None)  # queues are for what runs
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {SPEC.name: options.description},
+    }
+
+
+def to_yaml(manifests: list[Manifest]) -> str:
+    """Manifests as one file for ``kubectl apply -f``."""
+    text = yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=100)
+    return str(text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as such."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _metadata(job: Job, options: Options) -> Manifest:
+    metadata: Manifest = {"name": job.label}
+    if options.namespace:
+        metadata["namespace"] = options.namespace
+    if options.queue:
+        metadata["labels"] = {"kueue.x-k8s.io/queue-name": options.queue}
+    return metadata
+
+
+def _pods(job: Job, options: Options) -> Manifest:
+    """The Job of one pod per node."""
+    spec: Manifest = {
+        "completionMode": "Indexed",
+        "completions": job.nodes,
+        "parallelism": job.nodes,
+        "backoffLimit": 0,  # one pod alone cannot be started anew: all meet again
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                }
+            ]
+        },
+        "template": {
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": round(job.grace),
+                "containers": [_container(job, options)],
+                "volumes": _volumes(job, options),
+            }
+        },
+    }
+    if job.time_limit is not None:
+        spec["activeDeadlineSeconds"] = round(job.time_limit)
+    return spec
+
+
+def _container(job: Job, options: Options) -> Manifest:
+    first = f"{job.label}-node-0-0.{job.label}:{PORT}"
+    conf = f"is_host=$((JOB_COMPLETION_INDEX == 0)),join_timeout={JOIN}"
+    command = (
+        f"exec torchrun --nnodes={job.nodes} --nproc-per-node={job.processes} "
+        f"--max-restarts={job.restarts} --rdzv-backend=c10d --rdzv-endpoint={first} "
+        f'--rdzv-id="{job.label}-${RESTARTED}" --rdzv-conf="{conf}" -m opencolossus "$@"'
+    )
+    return {
+        "name": "node",
+        "image": options.image,
+        "command": ["/bin/sh", "-c", command, "node"],
+        "args": list(job.train),
+        "env": _environment(job),
+        "ports": [{"containerPort": PORT, "name": "rendezvous", "protocol": "TCP"}],
+        "resources": _resources(job, options),
+        "volumeMounts": _mounts(),
+    }
+
+
+def _environment(job: Job) -> list[Manifest]:
+    """Variables of each pod; the restarts are counted by a label that JobSet puts on it."""
+    label = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
+    found: list[Manifest] = [
+        {"name": RESTARTED, "valueFrom": {"fieldRef": {"fieldPath": label}}},
+        # torchrun kills its processes 30 s after it was asked to end: too soon for a checkpoint.
+        {"name": "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "value": f"{job.grace:.0f}"},
+    ]
+    if job.gpus:
+        found.append({"name": "NCCL_DEBUG", "value": "WARN"})
+    return found
+
+
+def _resources(job: Job, options: Options) -> Manifest:
+    wanted = {"nvidia.com/gpu": str(job.gpus)} if job.gpus else {}
+    wanted |= options.resources
+    return {"requests": dict(wanted), "limits": dict(wanted)} if wanted else {}
+
+
+def _volumes(job: Job, options: Options) -> list[Manifest]:
+    return [
+        {"name": "runs", "persistentVolumeClaim": {"claimName": options.claim}},
+        {"name": "description", "configMap": {"name": job.label}},
+        # NCCL and data loaders share memory; a pod has 64 MiB of it unless told otherwise.
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+    ]
+
+
+def _mounts() -> list[Manifest]:
+    return [
+        {"name": "runs", "mountPath": str(RUNS)},
+        {"name": "description", "mountPath": str(SPEC.parent), "readOnly": True},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},
+    ]
