@@ -91,11 +91,8 @@ def node(kind: str, name: str, where: Origin | None = None, path: str = "") -> t
     """
     if name not in names(kind):
         asked = f"{where}: {path}: " if where else ""
-        guess = did_you_mean(name, names(kind))
-        raise UserError(
-            f"{asked}no {name!r} among the {kind} of the catalog{guess}; "
-            f"'colossus catalog {kind}' lists them"
-        )
+        guess = did_you_mean(name, names(kind)) or f"; there are {', '.join(names(kind))}"
+        raise UserError(f"{asked}no {name!r} among the {kind} of the catalog{guess}")
     return _node(kind, name)
 
 

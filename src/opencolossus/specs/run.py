@@ -34,7 +34,10 @@ class Data(Spec):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.corpus is None) == (self.path is None):
-            raise ValueError("give either corpus (for example chitchat) or path (your own folder)")
+            raise ValueError(
+                "give either corpus (for example chitchat) or path (your own folder); "
+                "null takes the other away, as in --set run.data.corpus=null"
+            )
         return self
 
 
