@@ -248,6 +248,21 @@ def test_more_power_never_trains_fewer_tokens() -> None:
     assert tokens == sorted(tokens)
 
 
+def test_linear_programming_costs_no_more_and_holds_every_limit() -> None:
+    permit = Permit(nox=2000.0, used=100.0)
+    power = {
+        "grid": GRID.model_copy(update={"limit": 4e6}),
+        "engines": ENGINES.model_copy(update={"permit": permit}),
+        "battery": Battery(kind="battery", energy=5 * 3.6e9, limit=2e6),
+    }
+    description = small(site=BASE.model_copy(update={"power": power}))
+    merit = simulate(description, planner=plain)
+    best = simulate(description, planner=plain, cheapest=True)
+    check_power(description, best)
+    assert best.summary["usd"]["energy"] <= merit.summary["usd"]["energy"] * (1 + 1e-9)
+    np.testing.assert_array_equal(best["tokens"], merit["tokens"])
+
+
 def test_a_permit_that_runs_out_stops_the_engines() -> None:
     permit = Permit(nox=300.0)
     power = {"grid": GRID, "engines": ENGINES.model_copy(update={"permit": permit})}

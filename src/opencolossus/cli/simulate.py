@@ -26,6 +26,13 @@ def simulate(
         ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Play this many seeds and give the spread.")] = 1,
+    least_cost: Annotated[
+        bool,
+        typer.Option(
+            "--least-cost",
+            help="Dispatch by linear programming over all hours: batteries trade, permits save.",
+        ),
+    ] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: AsJson = False,
     sets: Sets = [],  # noqa: B006
@@ -43,9 +50,9 @@ def simulate(
     loaded = load(spec, sets)
     planner = Searched(loaded.facts)
     if runs > 1:
-        record = many(loaded.description, runs, seed=seed, planner=planner)
+        record = many(loaded.description, runs, seed=seed, planner=planner, cheapest=least_cost)
     else:
-        record = play(loaded.description, seed=seed, planner=planner)
+        record = play(loaded.description, seed=seed, planner=planner, cheapest=least_cost)
     folder = out or Path("out") / spec.stem
     record.write(folder, {"index.html": simulation_page.render(record)})
     if as_json:

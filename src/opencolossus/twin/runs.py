@@ -46,6 +46,7 @@ def many(
     workers: int | None = None,
     executor: Executor | None = None,
     planner: Planner | None = None,
+    cheapest: bool = False,
 ) -> Record:
     """Play ``runs`` seeds from ``seed`` on; return the first record with quantiles of all.
 
@@ -54,10 +55,10 @@ def many(
     processes (one per core), or over any ``executor`` with a ``map``.
     """
     remembered = Remembered(planner or Searched())
-    first = simulate(description, seed=seed, planner=remembered)
+    first = simulate(description, seed=seed, planner=remembered, cheapest=cheapest)
     start = int(first.summary["seed"])
     seeds = range(start + 1, start + runs)
-    play = partial(one, description, remembered)
+    play = partial(one, description, remembered, cheapest)
     if executor is not None:
         others = list(executor.map(play, seeds))
     elif runs <= 8 or workers == 1:
@@ -68,9 +69,9 @@ def many(
     return _spread(first, [_kept(first), *others])
 
 
-def one(description: Description, planner: Planner, seed: int) -> One:
+def one(description: Description, planner: Planner, cheapest: bool, seed: int) -> One:
     """Play one seed and keep its figures."""
-    return _kept(simulate(description, seed=seed, planner=planner))
+    return _kept(simulate(description, seed=seed, planner=planner, cheapest=cheapest))
 
 
 def _kept(record: Record) -> One:

@@ -21,6 +21,7 @@ from opencolossus.specs.failures import Failures
 from opencolossus.specs.site import Battery, Generators
 from opencolossus.specs.units import POWER, show
 from opencolossus.twin import planner as planners
+from opencolossus.twin.cheapest import cheapest_dispatch
 from opencolossus.twin.columns import columns
 from opencolossus.twin.epochs import Epochs, plan_epochs
 from opencolossus.twin.fleet import fleet
@@ -39,9 +40,11 @@ def simulate(
     *,
     seed: int | None = None,
     planner: planners.Planner | None = None,
+    cheapest: bool = False,
 ) -> Record:
     """Play ``description`` hour by hour over its calendar.
 
+    ``cheapest`` dispatches by linear programming over all hours instead of by merit order.
     Power, caps, plans and weather are determined; failures and repairs are drawn from ``seed``
     (the calendar's if left out). The same seed gives the same record.
 
@@ -68,6 +71,9 @@ def simulate(
             break
         for limits in (lasting, brief):
             limits[hour[0]] = np.where(np.arange(scene.hours.size) < hour[1], limits[hour[0]], 0.0)
+    if cheapest:
+        played = replace(played, dispatch=cheapest_dispatch(scene, played, brief))
+        table = columns(scene, played, brief)
     record = _record(scene, played, table, used_up, seed)
     return record if description == scene.description else _with_default_failures(record)
 
