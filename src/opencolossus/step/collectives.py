@@ -4,7 +4,8 @@ p ranks, n bytes per rank, B bandwidth per rank and direction, a latency per hop
 
 * ring all-reduce 2 (p-1) a + 2 (p-1)/p n/B (Patarasuk & Yuan 2009, eq. 2);
 * double binary tree 2 log2(p) a + 2 n/B, pipelined (Sanders, Speck & Träff 2009);
-* in-network reduction: one way up and down, (n/B) (1 + 1/p) (NVLink SHARP, NCCL 2.17 notes);
+* in-network reduction: one way up and down, (n/B) (1 + 1/p) (NVLink SHARP, NCCL 2.17 notes),
+  and 2 sqrt(a n/B) to fill and drain the pipeline of chunks of the best size (as for trees);
 * reduce-scatter and all-gather: half a ring, or log2(p) hops with parallel aggregated trees
   (PAT, NCCL 2.23 notes, 2024).
 
@@ -45,7 +46,8 @@ def all_reduce_up(machine: Machine, ranks: Array, size: Array) -> Array:
     nodes = np.ceil(ranks / machine.domain)
     bandwidth = machine.link * machine.link_reach
     ring = 2 * ring_factor(local) * size / bandwidth + 2 * (local - 1) * HOP_UP
-    switch = (1 + 1 / np.maximum(local, 1.0)) * size / (bandwidth * SWITCH_REACH) + 2 * HOP_UP
+    through = (1 + 1 / np.maximum(local, 1.0)) * size / (bandwidth * SWITCH_REACH)
+    switch = through + 2 * HOP_UP + 2 * np.sqrt(HOP_UP * through)
     tree = 2 * size / bandwidth + 2 * np.log2(np.maximum(local, 1.0)) * HOP_UP
     inside = np.minimum(ring, tree)
     inside = np.where(machine.reduces > 0, np.minimum(inside, switch), inside)

@@ -86,7 +86,8 @@ def _uncovered(seconds: Array, window: Array) -> Array:
     most = (1 - TAIL) * seconds
     low = np.maximum(np.minimum(most, window), 1e-30)
     ratio = low / np.maximum(np.maximum(most, window), 1e-30)
-    return seconds - np.where(window > 0, low * (1 + ratio**SHARPNESS) ** (-1 / SHARPNESS), 0.0)
+    hidden = np.where(window > 0, low * (1 + ratio**SHARPNESS) ** (-1 / SHARPNESS), 0.0)
+    return np.maximum(seconds - hidden, 0.0)
 
 
 def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
