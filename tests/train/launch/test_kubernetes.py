@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubeflow_trainer_api.models import JobsetV1alpha2JobSet, TrainerV1alpha1TrainJob
 
@@ -46,6 +46,7 @@ def read(text: str, model: type) -> dict:
     return manifest
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     nodes=st.integers(1, 20_000),
     gpus=st.integers(0, 16),
