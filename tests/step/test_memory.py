@@ -63,7 +63,11 @@ def test_more_splitting_never_needs_more(
 ) -> None:
     def total(**changes: float) -> float:
         values = {
-            "tensor": tensor, "pipeline": pipeline, "data": 16, "micro_batch": micro, "batch": 16 * micro * 32
+            "tensor": tensor,
+            "pipeline": pipeline,
+            "data": 16,
+            "micro_batch": micro,
+            "batch": 16 * micro * 32,
         }
         values.update(changes)
         return float(memory.memory(llama, h100, nemo, layouts(**values)).total[0])

@@ -1,0 +1,122 @@
+"""The table of measurements: reading, pricing, fitting, leaving out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opencolossus.plan import accuracy, calibrate, checks, measured, rows
+from opencolossus.plan.measured import Measured
+from opencolossus.plan.rows import Row
+from opencolossus.specs import calibration
+from opencolossus.specs.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def table() -> Measured:
+    folder = rows.folder()
+    return measured.load(folder / "throughput.csv", folder / "platforms.yaml")
+
+
+def test_all_rows_with_a_full_layout_are_priced(table: Measured) -> None:
+    """561 rows say layout, shape and a step time or tokens per second."""
+    full = 0
+    wanted = ("tp", "pp", "dp", "micro_batch", "global_batch_sequences", "n_gpus")
+    wanted += ("n_layers", "d_model", "n_heads", "seq_len")
+    for row in rows.read_table(rows.folder() / "throughput.csv"):
+        if row.text("metric") in ("step_time_s", "tokens_per_s_per_gpu"):
+            told = all(row.text(name) for name in wanted)
+            full += told
+            assert not told or row.key in table.keys, row.key
+    assert full == 561
+    assert len(table) >= 561
+
+
+def test_shipped_constants_are_as_right_as_the_page_says(table: Measured) -> None:
+    """Fitted rows: median below 6 %, mean below 10 % (rows left out: docs/accuracy.md)."""
+    found = accuracy.summary("all", accuracy.log_errors(table, calibration.shipped()))
+    assert found.median < 0.06
+    assert found.mean < 0.10
+    assert abs(found.bias) < 0.03
+
+
+def test_an_empty_cell_is_not_guessed() -> None:
+    row = Row({"id": "X", "n_gpus": "8", "tp": "", "metric": "step_time_s", "value": "1"})
+    with pytest.raises(rows.UnusableError, match="tp"):
+        row.number("tp")
+
+
+@pytest.mark.parametrize(
+    ("text", "stage"),
+    [
+        ("FSDP FULL_SHARD (zero3)", 3),
+        ("FSDP SHARD_GRAD_OP (zero2)", 2),
+        ("zero1 (distributed fused adam)", 1),
+        ("FSDP (group 64)", 3),
+        ("", None),
+    ],
+)
+def test_zero_stages_are_read(text: str, stage: int | None) -> None:
+    assert rows.zero(Row({"fsdp_or_zero_stage": text})) == stage
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("fp8-mx", ("fp8", True)),
+        ("nvfp4", ("fp4", True)),
+        ("amp_bf16", ("bf16", False)),
+        ("", ("bf16", False)),
+    ],
+)
+def test_precisions_are_read(text: str, kind: tuple[str, bool]) -> None:
+    assert rows.precision(Row({"precision": text})) == kind
+
+
+def test_a_fit_finds_constants_that_it_was_given(table: Measured) -> None:
+    """Step times made by the law itself: the fit must return to them, from elsewhere."""
+    base = calibration.shipped()
+    known = calibrate.constants(table)
+    index = next(i for i, c in enumerate(known) if c.path == ("gpus", "hopper", "matrix16"))
+    values = np.array([calibrate.value_of(base, c) for c in known])
+    truth = values.copy()
+    truth[index] = 0.60
+    made = calibrate.with_values(base, known, truth)
+    from dataclasses import replace
+
+    fake = replace(table, seconds=table.predict(made).time)
+    found = calibrate.fit(fake, base, start=base, steps=12)
+    assert found.gpus["hopper"].matrix16 == pytest.approx(0.60, rel=0.03)
+
+
+def test_constants_belong_to_parts_and_eras_only(table: Measured) -> None:
+    for constant in calibrate.constants(table):
+        assert constant.path[0] in ("gpus", "fabrics", "eras", "link", "jitter", "micro_scaling")
+        assert constant.low < constant.prior < constant.high
+    assert len(calibrate.constants(table)) < 65
+
+
+def test_intervals_cover_by_construction() -> None:
+    r = np.random.default_rng(0)
+    errors = r.normal(0, 0.1, 5000)
+    width = np.log(accuracy.half_width(errors))
+    fresh = r.normal(0, 0.1, 5000)
+    assert np.mean(np.abs(fresh) <= width) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    bad = tmp_path / "t.csv"
+    bad.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="no column"):
+        checks.validate(bad, None, quick=True)
+    with pytest.raises(UserError, match="cannot be read"):
+        checks.validate(tmp_path / "missing.csv", None, quick=True)
+
+
+def test_a_torn_calibration_is_refused(tmp_path: Path) -> None:
+    torn = tmp_path / "c.json"
+    torn.write_text('{"version": 1, "date"')
+    with pytest.raises(UserError, match="not a calibration"):
+        calibration.read(torn)
