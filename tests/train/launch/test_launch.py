@@ -69,12 +69,10 @@ def test_plain_commands_for_named_nodes_meet_at_the_first(launch, tmp_path):
 
 
 def test_options_after_the_dashes_go_to_train(launch):
-    (command,) = words(
-        launch(PLAIN, "-n", "2", "--gpus-per-node", "0", "--", "--metrics-port", "9")
-    )
+    (command,) = words(launch(PLAIN, *SIZED, "--", "--metrics-port", "9"))
     assert command[-2:] == ["--metrics-port", "9"]
     with pytest.raises(Exception, match="--metrics-prt"):
-        launch(PLAIN, *sized, "--metrics-prt", "9")
+        launch(PLAIN, *SIZED, "--", "--metrics-prt", "9")
 
 
 def test_one_node_needs_no_meeting_point(launch):
