@@ -1,7 +1,8 @@
-"""``colossus calibrate``: fit the law's constants to measurements."""
+"""``colossus calibrate``: fit the laws' constants to measurements."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,23 @@ import typer
 from opencolossus.cli.common import console
 
 
+class What(StrEnum):
+    """What can be calibrated."""
+
+    STEPS = "steps"
+    POWER = "power"
+
+
 def calibrate(
-    out: Annotated[Path, typer.Option(help="File to write the constants into.")] = Path(
-        "calibration.json"
-    ),
+    what: Annotated[
+        What, typer.Argument(help="steps: the law of the step time; power: this machine's GPU.")
+    ] = What.STEPS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write into: calibration.json, or power.yaml.", show_default=False
+        ),
+    ] = None,
     table: Annotated[
         Path | None,
         typer.Option(
@@ -24,12 +38,38 @@ def calibrate(
         bool,
         typer.Option("--quick", help="Keep the shipped intervals instead of leaving sources out."),
     ] = False,
+    gpu: Annotated[
+        str, typer.Option(help="For power: the catalog's name of this machine's GPU.")
+    ] = "h100-sxm",
+    index: Annotated[int, typer.Option(min=0, help="For power: which GPU of the machine.")] = 0,
+    seconds: Annotated[float, typer.Option(min=1, help="For power: how long to observe.")] = 120.0,
 ) -> None:
     """Fit the constants to a table of measurements in the form of validation/throughput.csv.
 
     Use the file with 'colossus plan --calibration FILE'. It carries the day, the table's
     checksum, the number of rows and the residuals.
+
+    'colossus calibrate power' observes a busy GPU through NVML, at several power limits where the
+    user may change them, and writes the power_curve to put below the GPU of a description.
     """
+    if what is What.POWER:
+        _power(out or Path("power.yaml"), gpu, index, seconds)
+    else:
+        _steps(out or Path("calibration.json"), table, quick)
+
+
+def _power(out: Path, gpu: str, index: int, seconds: float) -> None:
+    from opencolossus.power.calibrate import calibrate as measure
+    from opencolossus.power.meter import Nvml
+    from opencolossus.specs import catalog
+    from opencolossus.specs.files import write_atomic
+
+    found = measure(catalog.entry("gpus", gpu), Nvml(index), seconds)
+    write_atomic(out, found.as_yaml())
+    console().print(f"{out}: {found.readings} readings, error {found.error:.1f} W")
+
+
+def _steps(out: Path, table: Path | None, quick: bool) -> None:
     from opencolossus.plan import checks
     from opencolossus.specs import calibration as calibrations
 
