@@ -11,6 +11,7 @@ import torch
 from opencolossus.grok.cache import Cache
 from opencolossus.grok.model import Grok
 from opencolossus.serve.fair import FairQueue
+from opencolossus.serve.fast import Forward, arranged
 from opencolossus.serve.request import (
     Delta,
     FinishReason,
@@ -64,6 +65,7 @@ class Engine:
     ) -> None:
         self.device = torch.device(device)
         self.model = model.eval().to(self.device, dtype)
+        self._forward: Forward = arranged(self.model, dtype, self.device)
         self.context = min(context or model.config.context, model.config.context)
         self.slots = slots
         self.queue = FairQueue(queue)
@@ -188,7 +190,7 @@ class Engine:
         rows = self._running[: self._decoding]
         tokens = torch.tensor([[row.answer[-1]] for row in rows], device=self.device)
         step = self._cache.step(range(len(rows)), [1] * len(rows))
-        logits: torch.Tensor = self.model(tokens, cache=step)
+        logits = self._forward(tokens, cache=step)
         for slot, row in enumerate(rows):
             self._held[slot].append(row.answer[-1])
         return logits[:, -1].float()
@@ -205,7 +207,7 @@ class Engine:
             tokens[i, :count] = torch.tensor(row.request.prompt[row.filled : row.filled + count])
         whole = any(row.request.prompt_logprobs for row in rows)
         last = torch.tensor(counts, device=self.device)[:, None] - 1
-        logits = self.model(
+        logits = self._forward(
             tokens.to(self.device),
             cache=self._cache.step(range(first, first + len(rows)), counts),
             select=None if whole else last,
