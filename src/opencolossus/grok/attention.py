@@ -27,6 +27,7 @@ class Core(nn.Module):
             mask=context.mask,
             causal=context.causal,
             temperature=context.temperature,
+            first=context.first,
         )
 
 

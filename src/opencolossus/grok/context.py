@@ -48,6 +48,8 @@ class Context:
     """Of the tokens, [B or 1, T]."""
     mask: Tensor | None
     """Visible keys [B or 1, 1, T, S] of each query; None: as ``causal`` says."""
+    first: Tensor | None
+    """Where each query sees exactly the keys from this index to its own: [B or 1, T]."""
     causal: bool
     """No key behind the query's own index is visible; ``mask`` may then restrict further."""
     rotary: tuple[Tensor, Tensor] | None = None
@@ -64,6 +66,12 @@ def packed(documents_BT: Tensor) -> Tokens:
     positions = index - torch.cummax(torch.where(starts, index, 0), dim=1).values
     # Counted afresh, so that an id that comes back later in the row is another document.
     return Tokens(positions, starts.cumsum(dim=1))
+
+
+def _firsts(tokens: Tokens) -> Tensor:
+    """Index [B or 1, T] (int32) of the first token of each one's document."""
+    index = torch.arange(tokens.positions.shape[1], device=tokens.positions.device)
+    return (index - tokens.positions).int()
 
 
 def visible(queries: Tokens, keys: Tokens) -> Tensor:
@@ -130,6 +138,7 @@ def build_context(
     return Context(
         positions=queries.positions,
         mask=mask,
+        first=_firsts(queries) if plain else None,
         causal=plain,
         rotary=tables,
         temperature=temperatures(queries.positions, length) if length else None,

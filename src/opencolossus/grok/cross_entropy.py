@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opencolossus.grok import fused, kernels
+
 IGNORED = -100
 """Target of a token that does not count."""
 
@@ -91,6 +93,11 @@ def _chunk(
     x_RD: Tensor, weight_VD: Tensor, targets_R: Tensor, shaping: Shaping, wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Loss of some rows, and its gradient by their raw logits in the type of ``x``."""
+    if wanted and fused.suits(x_RD):
+        logits_RV = F.linear(x_RD, weight_VD)
+        return kernels.cross_entropy_rows(
+            logits_RV, targets_R, IGNORED, shaping.multiplier, shaping.softcap or 0.0
+        )
     shaped_RV = shaping(F.linear(x_RD, weight_VD).float())
     counted_R1 = (targets_R != IGNORED)[:, None]
     index_R1 = targets_R.clamp(min=0)[:, None]

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from opencolossus.grok.feed_forward import Activation, FeedForward, activate
+from opencolossus.grok.dispatch import Order, to_experts, to_tokens
+from opencolossus.grok.expert_products import expert_products
+from opencolossus.grok.feed_forward import GATED, Activation, FeedForward, activate
 from opencolossus.grok.router import Router
 from opencolossus.specs.model import Model
 
@@ -28,8 +30,15 @@ class Experts(nn.Module):
 
     def forward(self, x_MD: Tensor, counts_E: Tensor) -> Tensor:
         """Rows ``x_MD`` belong to expert 0 first, ``counts_E[0]`` of them, then to expert 1..."""
-        pieces = x_MD.split(counts_E.tolist())
+        counts: list[int] = counts_E.tolist()
+        if self._padded(x_MD) and self.gate is not None:
+            return expert_products(x_MD, counts, self.gate, self.up, self.down, self.activation)
+        pieces = x_MD.split(counts)
         return torch.cat([self._one(expert, x) for expert, x in enumerate(pieces)])
+
+    def _padded(self, x_MD: Tensor) -> bool:
+        cpu_bf16 = x_MD.dtype == torch.bfloat16 and x_MD.device.type == "cpu"
+        return cpu_bf16 and self.activation in GATED and torch.is_grad_enabled()
 
     def _one(self, expert: int, x_MD: Tensor) -> Tensor:
         x_MF = x_MD @ self.up[expert]
@@ -63,14 +72,6 @@ class MixtureOfExperts(nn.Module):
         return out, torch.stack((routing.balance, routing.z))
 
     def _routed(self, x_ND: Tensor, experts_NJ: Tensor, gates_NJ: Tensor) -> Tensor:
-        N, J = experts_NJ.shape
-        expert_M = experts_NJ.flatten()
-        order_M = expert_M.argsort(stable=True)
-        counts_E = torch.bincount(expert_M, minlength=self.router.bias.shape[0])
-        y_MD: Tensor = self.experts(x_ND[order_M // J], counts_E)
-        # Back to token order by the inverse permutation: no two rows meet, so sums are exact.
-        place_M = torch.empty_like(order_M).scatter_(
-            0, order_M, torch.arange(N * J, device=order_M.device)
-        )
-        y_NJD = y_MD[place_M].view(N, J, -1)
-        return (y_NJD * gates_NJ.to(y_NJD.dtype)[..., None]).sum(dim=1)
+        order = Order.of(experts_NJ, self.router.bias.shape[0])
+        y_MD: Tensor = self.experts(to_experts(x_ND, order), order.counts_E)
+        return to_tokens(y_MD, gates_NJ, order)

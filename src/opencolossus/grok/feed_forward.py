@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opencolossus.grok import fused, kernels
 from opencolossus.specs.model import Model
 
 Activation = Literal["gelu", "silu", "relu"]
@@ -17,6 +19,32 @@ def activate(x: Tensor, kind: Activation) -> Tensor:
     if kind == "gelu":
         return F.gelu(x, approximate="tanh")
     return F.silu(x) if kind == "silu" else F.relu(x)
+
+
+GATED = {
+    "gelu": (kernels.gelu_gated, kernels.gelu_gated_gradient),
+    "silu": (kernels.silu_gated, kernels.silu_gated_gradient),
+}
+"""Gated activations with a fused form, and its gradient."""
+
+
+def gated(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
+    """``act(gate) * up`` in one pass; the activation is one of `GATED`."""
+    out: Tensor = _Gated.apply(gate, up, activation)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, activation: str) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        ctx.activation = activation
+        return GATED[activation][0](gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        gate, up = ctx.saved_tensors
+        return *GATED[ctx.activation][1](gate, up, grads[0].contiguous())[:2], None
 
 
 class FeedForward(nn.Module):
@@ -31,7 +59,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         x_BTF = self.up(x_BTD)
-        if self.gate is None:
+        if self.gate is not None and self.activation in GATED and fused.suits(x_BTF):
+            x_BTF = gated(self.gate(x_BTD), x_BTF, self.activation)
+        elif self.gate is None:
             x_BTF = activate(x_BTF, self.activation)
         else:
             x_BTF = activate(self.gate(x_BTD), self.activation) * x_BTF

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opencolossus.grok import fused, kernels
 from opencolossus.specs.model import Model
 
 
@@ -18,8 +21,27 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        if fused.suits(x_BTD, self.weight):
+            y: Tensor = _FusedRMSNorm.apply(x_BTD, self.weight, self.epsilon)  # type: ignore[no-untyped-call]
+            return y
         scale = self.weight.float()
         return F.rms_norm(x_BTD.float(), scale.shape, scale, self.epsilon).to(x_BTD.dtype)
+
+
+class _FusedRMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        ctx.save_for_backward(x_ND, weight_D)
+        ctx.epsilon = epsilon
+        return kernels.rms_norm(x_ND, weight_D, epsilon).view_as(x_BTD)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_ND, weight_D = ctx.saved_tensors
+        grad_ND = grads[0].reshape(x_ND.shape)
+        grad_x, grad_weight = kernels.rms_norm_gradient(x_ND, weight_D, grad_ND, ctx.epsilon)
+        return grad_x.view_as(grads[0]), grad_weight, None
 
 
 class LayerNorm(nn.Module):

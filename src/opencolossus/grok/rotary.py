@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from opencolossus.grok import fused, kernels
 
 
 def rotary_tables(positions_BT: Tensor, head_size: int, base: float) -> tuple[Tensor, Tensor]:
@@ -21,6 +25,20 @@ def rotary_tables(positions_BT: Tensor, head_size: int, base: float) -> tuple[Te
 def rotate(x_BHTK: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair (i, i + head_size / 2) by its angle; fp32 inside, the type of x outside."""
     cos, sin = tables
+    if fused.suits(x_BHTK):
+        y: Tensor = _FusedTurn.apply(x_BHTK, cos, sin)  # type: ignore[no-untyped-call]
+        return y
     first, second = x_BHTK.float().chunk(2, dim=-1)
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return turned.to(x_BHTK.dtype)
+
+
+class _FusedTurn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_BHTK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return kernels.turn(x_BHTK.transpose(1, 2), cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return kernels.turn_back(grads[0], *ctx.saved_tensors).transpose(1, 2), None, None

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from opencolossus.grok import fused
+from opencolossus.grok.block_attention import block_attention
+
 HIDDEN = -1e30
 """Score of an invisible key: finite, so that a row without visible keys stays a number."""
 
@@ -30,6 +33,7 @@ def attend(
     mask: Tensor | None = None,
     causal: bool = False,
     temperature: Tensor | None = None,
+    first: Tensor | None = None,
 ) -> Tensor:
     """Softmax-weighted values [B, H, T, K]; query head i reads key head ``i // (H / N)``.
 
@@ -37,7 +41,13 @@ def attend(
         mask: visible keys, [B or 1, 1, T, S] booleans.
         causal: key j is invisible to query i < j, by index.
         temperature: factor [B or 1, 1, T, 1] of the capped scores.
+        first: says the same as ``mask`` and ``causal`` where each query sees the keys from this
+            index [B or 1, T] to its own.
     """
+    if first is not None and temperature is None and fused.suits(q_BHTK, k_BNSK, v_BNSK):
+        cap = scoring.softcap or 0.0
+        first_BT = first.expand(q_BHTK.shape[0], -1)
+        return block_attention(q_BHTK, k_BNSK, v_BNSK, first_BT, scoring.scale, cap, HIDDEN)
     if scoring.softcap is None and (mask is None or not causal):
         q_BHTK = q_BHTK if temperature is None else q_BHTK * temperature.to(q_BHTK.dtype)
         return F.scaled_dot_product_attention(

@@ -1,0 +1,120 @@
+"""The products of all experts in bf16 on a CPU, in row counts that come back.
+
+oneDNN compiles a kernel for each new number of rows, and experts have a new one in every step: a
+product with a new count takes two to ten times as long as one that was seen. So each expert
+multiplies a multiple of 64 rows. The extra rows are those of the next experts, whose own
+products, coming later, overwrite what the excess wrote there; nothing is copied. Gradients by the
+weights sum over rows and must not see a stranger's: there the last rows are padded with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opencolossus.grok.feed_forward import GATED
+
+MULTIPLE = 64
+
+
+def expert_products(
+    x_MD: Tensor, counts: list[int], gate: Tensor, up: Tensor, down: Tensor, activation: str
+) -> Tensor:
+    """``(act(x gate_e) * x up_e) down_e`` for the rows of each expert e, which follow each other.
+
+    ``gate`` and ``up`` are [E, D, F], ``down`` is [E, F, D], ``counts`` the rows of each expert.
+    """
+    out: Tensor = _ExpertProducts.apply(x_MD, gate, up, down, counts, activation)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _ExpertProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_MD: Tensor,
+        gate: Tensor,
+        up: Tensor,
+        down: Tensor,
+        counts: list[int],
+        activation: str,
+    ) -> Tensor:
+        gate_MF, up_MF = _products(x_MD, gate, counts), _products(x_MD, up, counts)
+        act_MF = GATED[activation][0](gate_MF, up_MF)
+        ctx.save_for_backward(x_MD, gate, up, down, gate_MF, up_MF)
+        ctx.counts, ctx.activation = counts, activation
+        return _products(act_MF, down, counts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_MD, gate, up, down, gate_MF, up_MF = ctx.saved_tensors
+        counts, grad_MD = ctx.counts, grads[0].contiguous()
+        grad_act = _products(grad_MD, down.mT, counts)
+        grad_gate, grad_up, act_MF = GATED[ctx.activation][1](gate_MF, up_MF, grad_act)
+        grad_x = _products(grad_gate, gate.mT, counts, also=(grad_up, up.mT))
+        return (
+            grad_x,
+            _weight_gradients(x_MD, grad_gate, counts),
+            _weight_gradients(x_MD, grad_up, counts),
+            _weight_gradients(act_MF, grad_MD, counts),
+            None,
+            None,
+        )
+
+
+def _spans(counts: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Number, first row and rows of each expert that has any."""
+    start = 0
+    for expert, count in enumerate(counts):
+        if count:
+            yield expert, start, count
+        start += count
+
+
+def _products(
+    x_MI: Tensor, weight_EIO: Tensor, counts: list[int], also: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Each expert's rows times its matrix; plus the rows and matrices of ``also``."""
+    M = x_MI.shape[0]
+    out_MO = x_MI.new_empty(M, weight_EIO.shape[2])
+    pairs = [(x_MI, weight_EIO)] if also is None else [(x_MI, weight_EIO), also]
+    for expert, start, count in _spans(counts):
+        rows = slice(start, start + _rounded(count))
+        beyond = rows.stop > M
+        target = x_MI.new_empty(_rounded(count), out_MO.shape[1]) if beyond else out_MO[rows]
+        for i, (a, b) in enumerate(pairs):
+            part = _padded(a[start : start + count]) if beyond else a[rows]
+            if i:
+                target.addmm_(part, b[expert])
+            else:
+                torch.mm(part, b[expert], out=target)
+        if beyond:
+            out_MO[start : start + count] = target[:count]
+    return out_MO
+
+
+def _weight_gradients(x_MI: Tensor, grad_MO: Tensor, counts: list[int]) -> Tensor:
+    """``x_e^T grad_e`` of each expert; zero for one without rows."""
+    out_EIO = x_MI.new_zeros(len(counts), x_MI.shape[1], grad_MO.shape[1])
+    for expert, start, count in _spans(counts):
+        whole = count - count % MULTIPLE
+        main, rest = slice(start, start + whole), slice(start + whole, start + count)
+        if whole:
+            torch.mm(x_MI[main].T, grad_MO[main], out=out_EIO[expert])
+        if whole < count:
+            out_EIO[expert].addmm_(_padded(x_MI[rest]).T, _padded(grad_MO[rest]))
+    return out_EIO
+
+
+def _rounded(count: int) -> int:
+    return -(-count // MULTIPLE) * MULTIPLE
+
+
+def _padded(x_RI: Tensor) -> Tensor:
+    """Zero rows added up to the next multiple."""
+    out = x_RI.new_zeros(_rounded(x_RI.shape[0]), x_RI.shape[1])
+    out[: x_RI.shape[0]] = x_RI
+    return out
