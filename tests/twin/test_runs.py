@@ -8,6 +8,8 @@ from twin_planner import plain
 
 from opencolossus.faults.goodput import renewal_goodput
 from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
+from opencolossus.twin.executors import executor
 from opencolossus.twin.runs import many
 from opencolossus.twin.simulate import simulate
 
@@ -28,6 +30,26 @@ def test_processes_and_other_executors_find_the_same(small: Description) -> None
         threads = many(small, 9, planner=plain, executor=executor)
     assert alone.summary == beside.summary == threads.summary
     np.testing.assert_array_equal(alone["band.low"], beside["band.low"])
+
+
+def test_a_dask_cluster_finds_the_same(small: Description) -> None:
+    distributed = pytest.importorskip("distributed")
+    alone = many(small, 9, planner=plain, workers=1)
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=None,
+        protocol="tcp://",
+        host="127.0.0.1",
+    ) as cluster:
+        away = many(small, 9, planner=plain, executor=executor(cluster.scheduler_address))
+    assert away.summary == alone.summary
+
+
+def test_a_wrong_address_is_named() -> None:
+    with pytest.raises(UserError, match="write it like dask://host:8786"):
+        executor("somewhere")
 
 
 def test_bands_enclose_the_middle(small: Description) -> None:

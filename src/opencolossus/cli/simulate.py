@@ -26,6 +26,14 @@ def simulate(
         ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Play this many seeds and give the spread.")] = 1,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Play the seeds on a cluster: dask://host:8786 or ray://host:10001.",
+            show_default=False,
+        ),
+    ] = None,
     least_cost: Annotated[
         bool,
         typer.Option(
@@ -43,6 +51,7 @@ def simulate(
     index.html into one folder, all of them or none.
     """
     from opencolossus.report import simulation_page, simulation_story
+    from opencolossus.twin.executors import executor
     from opencolossus.twin.planner import Searched
     from opencolossus.twin.runs import many
     from opencolossus.twin.simulate import simulate as play
@@ -50,7 +59,14 @@ def simulate(
     loaded = load(spec, sets)
     planner = Searched(loaded.facts)
     if runs > 1:
-        record = many(loaded.description, runs, seed=seed, planner=planner, cheapest=least_cost)
+        record = many(
+            loaded.description,
+            runs,
+            seed=seed,
+            executor=executor(on) if on else None,
+            planner=planner,
+            cheapest=least_cost,
+        )
     else:
         record = play(loaded.description, seed=seed, planner=planner, cheapest=least_cost)
     folder = out or Path("out") / spec.stem

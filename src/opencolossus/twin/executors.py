@@ -1,0 +1,72 @@
+"""Where seeds are played when one machine is not enough: a cluster of Dask or Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opencolossus.specs.errors import UserError
+
+
+class Dask:
+    """A Dask cluster, by the address of its scheduler.
+
+    Raises:
+        UserError: Dask is not installed, or nobody answers.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise UserError(
+                "playing on Dask needs its package: pip install 'opencolossus[sweep]'"
+            ) from None
+        try:
+            client: Any = distributed.Client
+            self._client = client(address, timeout=10)
+        except (OSError, ValueError) as error:
+            raise UserError(f"no Dask scheduler answers at {address}: {error}") from None
+
+    def map(self, function: Callable[[int], Any], seeds: Iterable[int], /) -> list[Any]:
+        """Results of ``function`` for all seeds, in order."""
+        futures = self._client.map(function, list(seeds), pure=False)
+        return list(self._client.gather(futures))
+
+
+class Ray:
+    """A Ray cluster, by its address (``auto`` for the one of this machine).
+
+    Raises:
+        UserError: Ray is not installed, or nobody answers.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UserError("playing on Ray needs its package: pip install ray") from None
+        self._ray = ray
+        try:
+            ray.init(address=address, ignore_reinit_error=True)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f"no Ray cluster answers at {address}: {error}") from None
+
+    def map(self, function: Callable[[int], Any], seeds: Iterable[int], /) -> list[Any]:
+        """Results of ``function`` for all seeds, in order."""
+        remote = self._ray.remote(function)
+        return list(self._ray.get([remote.remote(seed) for seed in seeds]))
+
+
+def executor(address: str) -> Dask | Ray:
+    """The cluster at ``dask://host:port``, ``tcp://host:port`` (Dask) or ``ray://host:port``.
+
+    Raises:
+        UserError: the address is of neither kind, or nobody answers.
+    """
+    kind, found, rest = address.partition("://")
+    if found and kind == "ray":
+        return Ray("auto" if rest == "auto" else address)
+    if found and kind in ("dask", "tcp", "tls"):
+        return Dask(address if kind != "dask" else f"tcp://{rest}")
+    raise UserError(f"--on {address}: write it like dask://host:8786 or ray://host:10001")
