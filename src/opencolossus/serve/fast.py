@@ -263,7 +263,7 @@ def _interleaved(weight: Tensor, head_size: int) -> Tensor:
 
     Queries and keys are both laid so, and their products do not change.
     """
-    halves = weight.unflatten(0, (-1, 2, head_size // 2))
+    halves = weight.view(-1, 2, head_size // 2, weight.shape[-1])
     return halves.transpose(1, 2).flatten(0, 2)
 
 
