@@ -29,9 +29,9 @@ class Dask:
             raise UserError(f"no Dask scheduler answers at {address}: {error}") from None
 
     def map(self, function: Callable[[int], Any], seeds: Iterable[int], /) -> list[Any]:
-        """Results of ``function`` for all seeds, in order."""
-        futures = self._client.map(function, list(seeds), pure=False)
-        return list(self._client.gather(futures))
+        """Results of ``function`` for all seeds, in order; the connection ends with them."""
+        with self._client as client:
+            return list(client.gather(client.map(function, list(seeds), pure=False)))
 
 
 class Ray:
