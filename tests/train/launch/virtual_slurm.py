@@ -41,7 +41,8 @@ JobAcctGatherType=jobacct_gather/none
 SlurmctldTimeout=10
 SlurmdTimeout=4
 KillWait=5
-MessageTimeout=5
+MessageTimeout=2
+TCPTimeout=1
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
 TopologyPlugin=topology/tree
 GresTypes=gpu
@@ -103,7 +104,9 @@ class VirtualSlurm:
         """Whether a job runs again; Slurm holds one that it queued again for two minutes."""
         job = self.job(number)
         if job["JobState"] == "PENDING":
-            self.run("scontrol", "update", f"job={number}", "StartTime=now")
+            # Refused while the last of its processes are still ending.
+            now = ["scontrol", "update", f"job={number}", "StartTime=now"]
+            subprocess.run(now, env=self.env, capture_output=True, timeout=60)
         return job["JobState"] in ("RUNNING", "COMPLETED") and int(job["Restarts"]) == times
 
     def kill_node(self, name: str) -> None:
