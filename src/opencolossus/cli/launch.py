@@ -134,9 +134,10 @@ def launch(
     from opencolossus.train.launch import slurm as batch
 
     manager = ask.manager(slurm=slurm, kubernetes=kubernetes, trainjob=trainjob, submit=submit)
-    _check_train_options(spec, train_options or [])
+    layout = _asked_layout(spec, train_options or [])
     description = load(spec, sets).description
     machines = ask.machines(description, nodes, gpus_per_node, pool, hosts)
+    ask.check_layout(description, machines, layout)
     job = ask.job(
         description,
         machines,
@@ -177,10 +178,14 @@ def launch(
     typer.echo(batch.submit(target) if submit else target)
 
 
-def _check_train_options(spec: Path, options: list[str]) -> None:
-    """Let ``colossus train`` read what it will be given, before anything waits in a queue."""
+def _asked_layout(spec: Path, options: list[str]) -> str | None:
+    """What --layout says, once ``colossus train`` has read what it will be given.
+
+    So a misspelt option is found now, and not when the job has waited in a queue.
+    """
     from opencolossus.cli import app
 
     command = typer.main.get_command(app)
     train = command.get_command(None, "train")  # type: ignore[attr-defined]
-    train.make_context("colossus train", [str(spec), *options])
+    layout = train.make_context("colossus train", [str(spec), *options]).params.get("layout")
+    return None if layout is None else str(layout)

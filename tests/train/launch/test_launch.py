@@ -28,6 +28,7 @@ model: grok-1
 run: {{name: a/b, tokens: 1B tokens, batch: 8M tokens, sequence: 8192{more}}}
 """
 SIZED = ("-n", "2", "--gpus-per-node", "8")
+SIZED_FOR_MICRO = ("-n", "2", "--gpus-per-node", "2")
 IMAGE = ("--image", "registry/colossus:1", "--claim", "runs")
 SITE = "site: colossus-2024-09"
 H100 = "{h100: {node: hgx-h100-bf3, gpus: 1024}}"
@@ -73,6 +74,12 @@ def test_options_after_the_dashes_go_to_train(launch):
     assert command[-2:] == ["--metrics-port", "9"]
     with pytest.raises(Exception, match="--metrics-prt"):
         launch(PLAIN, *SIZED, "--", "--metrics-prt", "9")
+
+
+def test_a_layout_that_cannot_train_the_model_is_refused_before_it_waits_in_a_queue(launch):
+    assert "--layout tp=2" in launch(PLAIN, *SIZED_FOR_MICRO, "--", "--layout", "tp=2")
+    with pytest.raises(UserError, match="tp 4 does not divide kv_heads 2; the nearest that can"):
+        launch(PLAIN, *SIZED_FOR_MICRO, "--", "--layout", "tp=4")
 
 
 def test_one_node_needs_no_meeting_point(launch):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.files import write_atomic
+from opencolossus.specs.run import Layout
 from opencolossus.specs.units import DURATION, UnitError, parse
 from opencolossus.train.launch.job import Job
 from opencolossus.train.launch.kubernetes import RUNS, SPEC
@@ -57,6 +59,26 @@ def machines(
     if len(set(named)) < len(named):
         raise UserError(f"--hosts {hosts} names a node twice")
     return find(description, len(named) if named else nodes, gpus, pool)
+
+
+def check_layout(description: Description, machines: Nodes, asked: str | None) -> None:
+    """Hold a layout that was asked for to the model, as the trainer will.
+
+    Where torch is missing (a login node) only the trainer does so.
+
+    Args:
+        asked: like ``tp=2,pp=2``, over the description's own.
+
+    Raises:
+        UserError: these nodes cannot train the model in it.
+    """
+    run = description.run
+    if (asked is None and run.layout is None) or find_spec("torch") is None:
+        return
+    from opencolossus.train.parallel import layout as layouts
+
+    wanted = layouts.parse(asked, run.layout) if asked else run.layout or Layout()
+    layouts.check(wanted, description.model, run, machines.processes)
 
 
 def job(

@@ -20,6 +20,11 @@ class Nodes:
     segment: int | None = None
     """Nodes that share one scale-up network, where that is more than one."""
 
+    @property
+    def processes(self) -> int:
+        """On all of them: one per GPU, or one per node without."""
+        return self.count * max(self.gpus, 1)
+
 
 def find(
     description: Description,
