@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -118,6 +119,20 @@ def test_it_gives_up_after_failures_without_a_new_checkpoint(site):
     status, said, calls = site.play("exit 9", ATTEMPTS - 1)
     assert (status, calls) == (9, "")
     assert f"failed {ATTEMPTS} times without a new checkpoint" in said
+
+
+def test_a_mistake_is_passed_on_and_not_tried_again(site):
+    """With a real torchrun, whose account of what failed is what the script reads."""
+    (site.folder / "mistake.py").write_text(
+        "import sys; print('colossus: run.data.path is nowhere', file=sys.stderr); sys.exit(2)"
+    )
+    srun = (
+        f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node=1 "
+        f'{site.folder}/mistake.py >"$RUN/slurm/12345/node-0.log" 2>&1'
+    )
+    status, said, calls = site.play(srun)
+    assert (status, calls) == (2, "")
+    assert "refused: colossus: run.data.path is nowhere" in said
 
 
 def test_progress_pardons_earlier_failures(site):

@@ -46,6 +46,11 @@ if [ -n "$nearly_over" ]; then
   say "saved at $(newest); queueing again for the rest"
   again
 fi
+# A person's mistake (exit status 2 of a process, in torchrun's account) fails again each time.
+if grep -qs 'exitcode *: 2 ' "$logs"/node-*.log; then
+  say "refused: $(grep -hs '^colossus: ' "$logs"/node-*.log | tail -n 1)"
+  exit 2
+fi
 failures=0
 [ "$(newest)" = "$before" ] && failures=$(cat "$logs/failures" 2>/dev/null || echo 0)
 failures=$((failures + 1))
