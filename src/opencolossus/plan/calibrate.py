@@ -39,20 +39,20 @@ class Constant:
 
 
 GPU = {
-    "matrix16": (0.72, 0.4, 0.95),
+    "matrix16": (0.72, 0.4, 0.92),
     "matrix8": (0.62, 0.3, 0.9),
     "matrix4": (0.5, 0.2, 0.9),
 }
 ERA = {
     "elementwise": (1.6, 0.8, 5.0),
-    "routing": (2.0, 0.5, 12.0),
+    "routing": (2.0, 1.0, 12.0),
     "cast": (1.0, 0.2, 4.0),
     "gap": (2e-4, 1e-6, 3e-3),
     "expert_gap": (5e-4, 1e-6, 5e-3),
     "attention": (0.7, 0.25, 1.4),
     "tensor_overlap": (0.5, 0.02, 0.95),
-    "expert_overlap": (0.2, 0.01, 0.9),
-    "dispatch": (0.6, 0.1, 1.0),
+    "expert_overlap": (0.2, 0.01, 0.7),
+    "dispatch": (0.7, 0.3, 1.0),
     "gather": (0.8, 0.05, 1.0),
     "step_gap": (0.02, 1e-3, 0.5),
 }
@@ -62,7 +62,7 @@ COMMON = ("gather", "step_gap", "tensor_overlap", "dispatch", "expert_overlap")
 """Constants that all eras share."""
 ALONE = ("deepspeed-2021", "torch-cpu")
 """Eras that do not: weight gathering of 2021 was another thing, and a CPU is."""
-SHARED = {"link": (0.8, 0.7, 0.9), "jitter": (0.005, 1e-4, 0.02), "micro_scaling": (1.5, 1.0, 4.0)}
+SHARED = {"link": (0.8, 0.7, 0.9), "jitter": (0.008, 1e-3, 0.02), "micro_scaling": (1.5, 1.0, 4.0)}
 
 
 def constants(measured: Measured) -> list[Constant]:

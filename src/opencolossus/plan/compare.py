@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ def detailed(plan: Plan, description: Description, fleet: Fleet, found: Found) -
             "pareto": tuple(front([*points, *_with_fewer(description, fleet, found)])),
             "alternatives": alternatives.nearest(found),
             "sensitivities": sensitivity.sensitivities(plan, description, fleet, found),
-            "advice": tuple(advice(plan, description, found.gpus)),
+            "advice": (*advice(plan, description, found.gpus), *growth(plan, description, fleet)),
         }
     )
 
@@ -113,6 +114,26 @@ def front(points: list[CapPoint]) -> list[ParetoPoint]:
 
 def _goals(one: CapPoint) -> tuple[float, float, float]:
     return one.days, one.energy_per_token, one.dollars
+
+
+def growth(plan: Plan, description: Description, fleet: Fleet) -> Iterator[str]:
+    """More power or GPUs that come while the run lasts; the plan counts on one day only."""
+    cluster, site = description.cluster, description.site
+    if fleet.day is None or cluster is None or site is None:
+        return
+    end = fleet.day + timedelta(days=min(plan.days, 3650))
+    dates = {s.available for s in site.power.values() if s.available is not None}
+    dates |= {d.date for pool in cluster.pools.values() for d in pool.deliveries}
+    coming = sorted(day for day in dates if fleet.day < day <= end)
+    if not coming:
+        return
+    last = coming[-1]
+    gpus = sum(pool.delivered(last) for pool in cluster.pools.values())
+    yield (
+        f"The plan counts on what is there on {fleet.day}. By {last} there are {gpus:,} GPUs and "
+        f"{show(site.power_limit(last), POWER, 3)}: --day plans for then, 'colossus simulate' plays "
+        "the growth."
+    )
 
 
 def advice(plan: Plan, description: Description, carried: int) -> Iterator[str]:

@@ -13,6 +13,8 @@ PER_DOUBLING = 0.05
 (assumed: the table has few runs above 4,096 GPUs)."""
 UNMEASURED = 1.5
 """Exponent of the interval for a GPU that nobody measured a training run on (assumed)."""
+WIDEST = 2.0
+"""Where a calibration tells no interval."""
 REACH = 4.0
 """A run with up to four times the GPUs of a measured one does not count as extrapolated."""
 
@@ -25,7 +27,7 @@ def interval(
     architecture, _, known = calibrations.reach_of(calibration, gpu)
     runs = [run for run in calibration.measured if run[0] == architecture]
     if not known or not runs:
-        wide = calibration.interval[f"{kind} far"] ** UNMEASURED
+        wide = calibration.interval.get(f"{kind} far", WIDEST) ** UNMEASURED
         return Interval(
             low=step_time / wide,
             high=step_time * wide,
@@ -39,7 +41,7 @@ def interval(
     nearest = min(runs, key=distance)
     doublings = max(math.log2(gpus / nearest[2]), 0.0)
     extrapolates = gpus > REACH * nearest[2]
-    base = calibration.interval[f"{kind} far" if extrapolates else kind]
+    base = calibration.interval.get(f"{kind} far" if extrapolates else kind, WIDEST)
     wide = base ** (1 + PER_DOUBLING * doublings)
     text = f"{nearest[1]} on {nearest[2]:,.0f} GPUs ({architecture})"
     return Interval(
