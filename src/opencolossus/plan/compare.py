@@ -130,9 +130,9 @@ def growth(plan: Plan, description: Description, fleet: Fleet) -> Iterator[str]:
     last = coming[-1]
     gpus = sum(pool.delivered(last) for pool in cluster.pools.values())
     yield (
-        f"The plan counts on what is there on {fleet.day}. By {last} there are {gpus:,} GPUs and "
-        f"{show(site.power_limit(last), POWER, 3)}: --day plans for then, 'colossus simulate' plays "
-        "the growth."
+        f"This counts on what is there on {fleet.day}. By {last} there are {gpus:,} GPUs and "
+        f"{show(site.power_limit(last), POWER, 3)}: --day plans for then, and "
+        "'colossus simulate' plays the growth."
     )
 
 

@@ -85,6 +85,23 @@ def _of_code(plan: Plan, found: Found) -> Iterator[Sensitivity]:
     tries = [("kernel start gaps", "halved (CUDA graphs)", gaps)]
     if pricing.model.experts:
         tries.append(("routing imbalance", "none", pricing.with_code(imbalance=1.0)))
+    run, node = pricing.run, pricing.pool.node
+    if run.precision in ("bf16", "fp16") and "fp8" in node.gpu.flops:
+        low = run.model_copy(update={"precision": "fp8"})
+        tries.append(
+            (
+                "precision of linear layers",
+                "FP8",
+                Pricing.of(
+                    pricing.model,
+                    low,
+                    pricing.cluster,
+                    pricing.pool,
+                    pricing.software,
+                    pricing.calibration,
+                ),
+            )
+        )
     for name, change, changed in tries:
         rate = _best(changed, found, layouts)
         yield Sensitivity(input=name, change=change, tokens=rate / plan.tokens_per_second - 1)
