@@ -75,6 +75,15 @@ def run(
         ),
     ] = None,
     tier: Annotated[str, typer.Option(help="Tier of those who sign up.")] = "free",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Answer by an engine elsewhere (SGLang, vLLM, colossus serve) that has loaded the "
+            "same model; its key comes from $COLOSSUS_ENGINE_KEY.",
+            show_default=False,
+        ),
+    ] = None,
     slots: Annotated[int, typer.Option(min=1, max=1024, help="Answers made together.")] = 32,
     queue: Annotated[
         int, typer.Option(min=0, max=100_000, help="Requests that may wait; more get 429.")
@@ -120,6 +129,7 @@ def run(
         binding,
         options,
         database or default_url(),
+        engine=engine,
         slots=slots,
         queue=queue,
         device=device.value,

@@ -12,8 +12,9 @@ from opencolossus.serve.accounts.database import Database
 from opencolossus.serve.accounts.tiers import tier
 from opencolossus.serve.api.app import LOOPBACK
 from opencolossus.serve.api.hub import Hub, Options
+from opencolossus.serve.remote import Remote
 from opencolossus.serve.server import Binding, listen, make_server, run
-from opencolossus.serve.supervisor import Supervisor
+from opencolossus.serve.supervisor import Generator, Supervisor
 from opencolossus.serve.trained import open_run
 from opencolossus.serve.worker import build_engine
 from opencolossus.specs.errors import UserError
@@ -44,6 +45,7 @@ def serve(
     options: Options,
     database_url: str,
     *,
+    engine: str | None,
     slots: int,
     queue: int,
     device: str,
@@ -60,9 +62,13 @@ def serve(
     listener = listen(binding)
     database = Database(database_url)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    build = functools.partial(build_engine, folder, slots, queue, device, threads)
-    supervisor = Supervisor(build, queue)
-    hub = Hub(supervisor, trained.name, trained.tokenizer, database, options, trained.title)
+    generator: Generator
+    if engine is None:
+        build = functools.partial(build_engine, folder, slots, queue, device, threads)
+        generator = Supervisor(build, queue)
+    else:
+        generator = Remote(engine, slots, queue, trained.model.context)
+    hub = Hub(generator, trained.name, trained.tokenizer, database, options, trained.title)
     for line in _introduction(hub, binding, listener.getsockname()[1]):
         print(line, file=sys.stderr)
     server = make_server(hub, binding, log_requests=log_requests)

@@ -131,4 +131,6 @@ class CompletionRequest(Common):
     prompt: Prompts
     echo: bool | None = False
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    """Not OpenAI's."""
     best_of: Annotated[int, Field(ge=1, le=1)] | None = None
