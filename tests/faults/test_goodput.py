@@ -62,3 +62,18 @@ def test_llama_3_lost_less_than_a_tenth() -> None:
 def test_bloom_wrote_as_much_as_is_reckoned() -> None:
     # BLOOM-176B: 2.3 TB per checkpoint (Stas Bekman, ML engineering).
     assert goodput.checkpoint_size(176e9) == pytest.approx(2.3e12, rel=0.1)
+
+
+def test_memory_of_other_hosts_takes_checkpoints_faster_than_storage() -> None:
+    cluster = catalog.entry("clusters", "colossus-100k")
+    pool = next(iter(cluster.pools.values()))
+    failures = catalog.entry("failures", "llama3-h100")
+    recovery = failures.recovery.model_copy(update={"checkpoint": "memory"})
+    memory = cluster.model_copy(
+        update={"failures": failures.model_copy(update={"recovery": recovery})}
+    )
+    # 400 Gbit/s a GPU against 2 TB/s for 24,000 of them.
+    assert goodput.checkpoint_bandwidth(memory, pool, 1000) == pytest.approx(1000 * 50e9)
+    assert goodput.checkpoint_bandwidth(cluster, pool, 24_000) == pytest.approx(2e12, rel=0.05)
+    given = cluster.model_copy(update={"storage_bandwidth": 1e12})
+    assert goodput.checkpoint_bandwidth(given, pool, 1000) == 1e12

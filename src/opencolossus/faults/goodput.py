@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.units import DAY
 
 Array = NDArray[np.float64]
@@ -71,6 +72,27 @@ def write_time(size: ArrayLike, bandwidth: ArrayLike, blocking: float = 1.0) -> 
     it, less when a copy in memory is written out behind the next steps.
     """
     return np.asarray(blocking * np.asarray(size, dtype=float) / np.asarray(bandwidth))
+
+
+TECTONIC_PER_GPU = 80e6
+"""Checkpoint bandwidth in B/s per GPU where the storage does not tell: Meta's Tectonic sustained
+2 TB/s for 24,000 GPUs (Llama team 2024, arXiv 2407.21783, section 3.3.1)."""
+
+
+def checkpoint_bandwidth(cluster: Cluster, pool: Pool, gpus: ArrayLike) -> Array:
+    """Rate in B/s at which ``gpus`` of a pool write their checkpoint, each its own shard.
+
+    To storage: what the cluster tells, else what Llama 3's storage gave per GPU. To the memory of
+    other hosts: the network ports of the servers (Wang et al. 2023, GEMINI, SOSP).
+    """
+    count = np.asarray(gpus, dtype=float)
+    failures = cluster.failures
+    if failures is not None and failures.recovery.checkpoint == "memory":
+        node = pool.node
+        return np.asarray(count * node.nics * node.nic_bandwidth / node.gpus)
+    if cluster.storage_bandwidth is not None:
+        return np.full(count.shape, cluster.storage_bandwidth)
+    return np.asarray(count * TECTONIC_PER_GPU)
 
 
 def checkpoint_size(parameters: ArrayLike, master: float = 4.0, moments: float = 8.0) -> Array:

@@ -13,9 +13,6 @@ from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.failures import Failures
 from opencolossus.specs.units import DAY
 
-BANDWIDTH_PER_GPU = 80e6
-"""Checkpoint bandwidth in B/s per GPU where the storage does not tell: Meta's Tectonic gave
-2 TB/s sustained for 24,000 GPUs (Llama 3 report, section 3.3.1)."""
 BLOCKING = 0.1
 """Share of a checkpoint's writing that training waits for where nothing is told (assumed)."""
 RESTART = 600.0
@@ -45,7 +42,7 @@ def survival(cluster: Cluster, pool: Pool, gpus: int, parameters: float) -> tupl
             max(gpus / pool.node.gpus, 1.0), node_rate(failures, pool.node.gpus, gpus)
         )
     )
-    bandwidth = cluster.storage_bandwidth or BANDWIDTH_PER_GPU * gpus
+    bandwidth = laws.checkpoint_bandwidth(cluster, pool, gpus)
     blocking = failures.recovery.checkpoint_blocking if failures else BLOCKING
     write = float(laws.write_time(laws.checkpoint_size(parameters), bandwidth, blocking))
     restart = RESTART

@@ -68,10 +68,14 @@ def _time_sentences(s: dict[str, Any]) -> list[str]:
     return [
         f"The run was interrupted {s['interruptions']:,} times and spent {s['ettr']:.1%} of its "
         f"time on work that counts (ETTR)" + (f"; most was lost to {lost}." if lost else "."),
-        f"It used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted "
-        f"{amount(s['co2'], units.MASS)} of CO2 and {amount(s['nox'], units.MASS)} of NOx, and "
+        f"It used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted {_emitted(s)}, and "
         f"took {s['water'] / 1e3:,.1f} million litres of water.",
     ]
+
+
+def _emitted(s: dict[str, Any]) -> str:
+    text = f"{amount(s['co2'], units.MASS)} of CO2"
+    return f"{text} and {amount(s['nox'], units.MASS)} of NOx" if s["nox"] > 0 else text
 
 
 def _sources(s: dict[str, Any]) -> str:
@@ -131,7 +135,7 @@ def tiles(record: Record) -> list[tuple[str, str]]:
         (f"{s['gpus']['powered']:,.0f}", "GPUs powered at most"),
         (amount(s["peak_power"], units.POWER), "peak power"),
         (count(s["tokens"]), "tokens trained on"),
-        (day(finish) if finish else "never", "last token" + _reckoned(s)),
+        (short_day(finish) if finish else "never", "last token" + _reckoned(s)),
     ]
     if s["ettr"] is not None:
         found.append((f"{s['ettr']:.1%}", "effective training time (ETTR)"))
@@ -183,6 +187,12 @@ def amount(value: float, dimension: units.Dimension) -> str:
 def count(value: float) -> str:
     """A number of tokens with three digits."""
     return units.show(value, units.COUNT, 3)
+
+
+def short_day(text: str) -> str:
+    """A date with the month's first letters: 25 Dec 2024."""
+    found = date.fromisoformat(text)
+    return f"{found.day} {found:%b %Y}"
 
 
 def day(text: str) -> str:

@@ -53,6 +53,8 @@ class Recovery(Spec):
     """Scheduling, processes, compilation, reading the checkpoint."""
     setup_per_rank: NonNegativeDuration
     """Setting up communicators, per rank of the job."""
+    checkpoint: Literal["storage", "memory"] = "storage"
+    """``memory``: into the hosts of other servers, over the network of the training."""
     checkpoint_blocking: Fraction = 1.0
     """Share of writing a checkpoint that training waits for."""
     regroup: NonNegativeDuration = 0.0
