@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencolossus.faults import goodput
+from opencolossus.faults.process import strike
+from opencolossus.faults.timeline import Interruptions, account
 from opencolossus.specs import catalog
 from opencolossus.specs.units import DAY, HOUR
 
@@ -77,3 +79,35 @@ def test_memory_of_other_hosts_takes_checkpoints_faster_than_storage() -> None:
     assert goodput.checkpoint_bandwidth(cluster, pool, 24_000) == pytest.approx(2e12, rel=0.05)
     given = cluster.model_copy(update={"storage_bandwidth": 1e12})
     assert goodput.checkpoint_bandwidth(given, pool, 1000) == 1e12
+
+
+@pytest.mark.parametrize("mode", ["restart", "replica"])
+def test_dice_agree_with_the_closed_form_of_either_recovery(mode: str) -> None:
+    recovery = catalog.entry("failures", "llama3-h100").recovery.model_copy(update={"mode": mode})
+    rate, interval, write, ranks = 1 / 600, 200.0, 2.0, 100_000
+    pause = float(goodput.outage(recovery, ranks, 500))
+    hours = 20_000
+    strikes = strike(np.full((hours, 1), rate), np.random.default_rng(4))
+    ones = np.ones(strikes.time.size)
+    stops = Interruptions(
+        strikes.time,
+        pause * ones,
+        interval * ones,
+        write * ones,
+        ones > (1 if mode == "restart" else 0),
+        strikes.cause,
+    )
+    found = account(stops, np.arange(hours + 1) * 3600.0, 1)
+    law = goodput.renewal_goodput if mode == "restart" else goodput.replica_goodput
+    expected = float(law(rate, interval, write, pause))
+    assert found.work.sum() / (hours * 3600) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_million_gpus_need_replicas_that_go_on() -> None:
+    failures = catalog.entry("failures", "llama3-h100")
+    rate = sum(c.rate for c in failures.causes.values() if c.per == "gpu") * 1e6
+    replica = failures.recovery.model_copy(update={"mode": "replica"})
+    whole = float(goodput.outage(failures.recovery, 1_000_000, 8000))
+    alone = float(goodput.outage(replica, 1_000_000, 8000))
+    assert goodput.renewal_goodput(rate, 60.0, 1.0, whole) < 0.01
+    assert goodput.replica_goodput(rate, 60.0, 1.0, alone) > 0.7

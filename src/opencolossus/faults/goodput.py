@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from opencolossus.specs.cluster import Cluster, Pool
+from opencolossus.specs.failures import Recovery
 from opencolossus.specs.units import DAY
 
 Array = NDArray[np.float64]
@@ -72,6 +73,32 @@ def write_time(size: ArrayLike, bandwidth: ArrayLike, blocking: float = 1.0) -> 
     it, less when a copy in memory is written out behind the next steps.
     """
     return np.asarray(blocking * np.asarray(size, dtype=float) / np.asarray(bandwidth))
+
+
+def replica_goodput(
+    rate: ArrayLike, interval: ArrayLike, write_time: ArrayLike, pause: ArrayLike
+) -> Array:
+    """ETTR in 0..1 where the other replicas go on: no work is lost but ``pause`` s per failure.
+
+    A renewal of 1/r of running and ``pause`` of standing still; failures that strike a pause
+    begin it anew, so a pause takes (exp(r pause) - 1) / r on average.
+    """
+    r = np.maximum(np.asarray(rate, dtype=float), 1e-300)
+    running = np.exp(-r * np.asarray(pause))
+    return np.asarray(running / (1 + np.asarray(write_time) / np.asarray(interval)))
+
+
+def outage(recovery: Recovery, ranks: ArrayLike, replicas: ArrayLike) -> Array:
+    """Time in s that an unplanned failure takes from a job, lost work left out.
+
+    A restart: detection, processes, and communicators that grow with ``ranks``. Replicas that go
+    on: their pause, and the lone replica's restart as its share of the job.
+    """
+    restart = recovery.restart + recovery.setup_per_rank * np.asarray(ranks, dtype=float)
+    whole = recovery.detection + restart
+    if recovery.mode == "restart":
+        return np.asarray(whole)
+    return np.asarray(recovery.regroup + whole / np.asarray(replicas, dtype=float))
 
 
 TECTONIC_PER_GPU = 80e6

@@ -78,7 +78,7 @@ def plan(
     rate = tokens / step_time
     flops_token = model.training_flops_per_token(run.sequence)
     gpu = pricing.pool.node.gpu
-    share, survival = fleet.survival(pricing.pool, gpus, model)
+    share, survival = fleet.survival(pricing.pool, gpus, model, data)
     power = watts(fleet, parts)
     days = run.tokens / (rate * share) / DAY
     interval = trust.interval(

@@ -67,7 +67,8 @@ def point(
     if not pricing.fits(priced.memory)[best]:
         return None
     gpus = int(priced.layouts.gpus[best])
-    share, _ = fleet.survival(pricing.pool, gpus, description.model)
+    replicas = int(priced.layouts.data[best])
+    share, _ = fleet.survival(pricing.pool, gpus, description.model, replicas)
     rate = float(priced.tokens_per_second[best]) * share
     name = fleet.name_of(pricing.pool)
     watts = pricing.node_watts(float(priced.gpu_power[best]))

@@ -63,9 +63,11 @@ class Fleet:
         }
         return wanted[name] / sum(wanted.values())
 
-    def survival(self, pool: Pool, gpus: int, model: Model) -> tuple[float, Survival]:
-        """What failures leave of the calendar for a job on ``gpus`` GPUs."""
-        return survive.survival(self.cluster, pool, gpus, model.parameters)
+    def survival(
+        self, pool: Pool, gpus: int, model: Model, replicas: int
+    ) -> tuple[float, Survival]:
+        """What failures leave of the calendar for a job of ``replicas`` on ``gpus`` GPUs."""
+        return survive.survival(self.cluster, pool, gpus, model.parameters, replicas)
 
 
 def ready_pools(

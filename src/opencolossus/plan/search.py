@@ -182,7 +182,10 @@ def _score(pricing: Pricing, fleet: Fleet, item: tuple[float, int, Priced, int])
     _, _, priced, best = item
     if not pricing.fits(priced.memory)[best]:
         return 0.0
-    share, _ = fleet.survival(pricing.pool, int(priced.layouts.gpus[best]), pricing.model)
+    layouts = priced.layouts
+    share, _ = fleet.survival(
+        pricing.pool, int(layouts.gpus[best]), pricing.model, int(layouts.data[best])
+    )
     return float(priced.tokens_per_second[best]) * share
 
 

@@ -31,10 +31,13 @@ def node_rate(failures: Failures | None, node_gpus: int, gpus: int) -> float:
     return total
 
 
-def survival(cluster: Cluster, pool: Pool, gpus: int, parameters: float) -> tuple[float, Survival]:
+def survival(
+    cluster: Cluster, pool: Pool, gpus: int, parameters: float, replicas: int = 1
+) -> tuple[float, Survival]:
     """Share of the calendar in which the run makes progress, and what it consists of.
 
-    The checkpoint interval is Daly's optimum; the share Daly's renewal formula (2006, eq. 20).
+    The checkpoint interval is Daly's optimum; the share Daly's renewal formula (2006, eq. 20), or
+    that of ``replicas`` that go on without the failed one.
     """
     failures = cluster.failures
     rate = float(
@@ -45,13 +48,12 @@ def survival(cluster: Cluster, pool: Pool, gpus: int, parameters: float) -> tupl
     bandwidth = laws.checkpoint_bandwidth(cluster, pool, gpus)
     blocking = failures.recovery.checkpoint_blocking if failures else BLOCKING
     write = float(laws.write_time(laws.checkpoint_size(parameters), bandwidth, blocking))
-    restart = RESTART
-    if failures:
-        recovery = failures.recovery
-        restart = recovery.detection + recovery.restart + recovery.setup_per_rank * gpus
+    restart = float(laws.outage(failures.recovery, gpus, replicas)) if failures else RESTART
     mttf = 1 / rate if rate > 0 else math.inf
     interval = float(laws.optimum_interval(max(write, 1e-3), min(mttf, 1e12)))
-    share = float(laws.renewal_goodput(rate, interval, max(write, 1e-3), restart))
+    alone = failures is not None and failures.recovery.mode == "replica"
+    law = laws.replica_goodput if alone else laws.renewal_goodput
+    share = float(law(rate, interval, max(write, 1e-3), restart))
     found = Survival(
         mttf=min(mttf, 1e12),
         checkpoint_interval=interval,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opencolossus.faults.goodput import outage
 from opencolossus.faults.process import HOUR, Strikes, strike
 from opencolossus.faults.repair import back_in_service, out_of_service, repair_times
 from opencolossus.faults.timeline import Interruptions
@@ -132,11 +133,10 @@ def _outage(
     recovery = failures.recovery
     ranks = np.array([p.total for p in plans])[plan]
     write = np.array([p.write for p in plans])[plan]
-    restart = recovery.restart + recovery.setup_per_rank * ranks
-    down = np.where(planned, write + restart, recovery.detection + restart)
-    if recovery.mode == "restart":
-        return down, planned
+    orderly = write + recovery.restart + recovery.setup_per_rank * ranks
     replicas = np.array([p.replicas for p in plans])[plan]
+    unplanned = outage(recovery, ranks, replicas)
+    if recovery.mode == "restart":
+        return np.where(planned, orderly, unplanned), planned
     step = np.array([p.step_time for p in plans])[plan]
-    alone = recovery.regroup + step + (recovery.detection + restart) / replicas
-    return np.where(planned, down, alone), np.ones_like(planned)
+    return np.where(planned, orderly, unplanned + step), np.ones_like(planned)
