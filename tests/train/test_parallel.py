@@ -22,6 +22,7 @@ ALONE = {
     "pp": Layout(micro_batch=2, pipeline_parallel=2),
     "cp": Layout(micro_batch=2, context_parallel=2),
     "ep": Layout(micro_batch=2, expert_parallel=2),
+    "ep with fsdp": Layout(micro_batch=2, expert_parallel=2, zero=3),
     "interleaved": Layout(micro_batch=2, pipeline_parallel=2, virtual_stages=2),
     "recompute": Layout(micro_batch=2, recompute="full", zero=3),
 }
@@ -53,6 +54,7 @@ MOVES = (
     ("replicas", "fsdp"),
     ("interleaved", "fsdp"),
     ("tp", "ep"),
+    ("pp", "ep with fsdp"),
 )
 """Saved on the first, loaded on the second; together they leave and enter every kind."""
 

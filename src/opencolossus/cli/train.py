@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from opencolossus.cli.common import Sets, SpecPath, load
+from opencolossus.specs.errors import UserError
 
 
 def train(
@@ -22,6 +23,20 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest sound checkpoint.")
     ] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            help="How to spread the work: tp, cp, pp, vs, ep, mb, zero, recompute; for example "
+            "tp=2,pp=2. Start the processes with torchrun.",
+        ),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            "--patience", min=1.0, help="Seconds after which a silent process is given up."
+        ),
+    ] = 600.0,
     metrics_port: Annotated[
         int | None,
         typer.Option("--metrics-port", help="Serve Prometheus metrics here.", min=1, max=65535),
@@ -35,18 +50,27 @@ def train(
     # Read when torch loads its OpenMP: threads that spin while they wait make a machine that
     # others use too ten times slower, and a quiet one no faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from opencolossus.train import world
     from opencolossus.train.console import progress_on
     from opencolossus.train.run import train as run
 
     description = load(spec, sets).description
     folder = out or Path("runs") / description.run.name.replace("/", "-")
-    found = run(
-        description,
-        folder,
-        progress_on(sys.stderr),
-        resume=resume,
-        metrics_port=metrics_port,
-    )
-    typer.echo(folder)
+    try:
+        found = run(
+            description,
+            folder,
+            progress_on(sys.stderr),
+            resume=resume,
+            layout=layout,
+            metrics_port=metrics_port,
+            patience=patience,
+        )
+    except UserError:
+        if world.is_first():
+            raise
+        raise typer.Exit(2) from None  # the first process says it for all
+    if world.is_first():
+        typer.echo(folder)
     if not found.finished:
         raise typer.Exit(130 if found.reason == "SIGINT" else 143)

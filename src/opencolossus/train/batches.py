@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from opencolossus.data.loader import Batch as Rows
-from opencolossus.specs.run import Run
 
 IGNORED = -100
 """Target of a token that does not count."""
-
-TOKENS_AT_ONCE = 16_384
-"""Tokens of a micro-batch where the layout names none: enough rows to keep a device busy."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,8 @@ class Batch:
     """Which document of its row a token belongs to."""
 
 
-def micro_rows(run: Run, rows: int) -> int:
-    """Rows of one micro-batch, of the ``rows`` that a process has in a step.
-
-    The layout's own number is rounded down to a divisor of the rows.
-    """
-    wanted = run.layout.micro_batch if run.layout else max(TOKENS_AT_ONCE // run.sequence, 1)
+def micro_rows(wanted: int, rows: int) -> int:
+    """Rows of one micro-batch: the largest divisor of a process's ``rows`` up to ``wanted``."""
     return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= max(wanted, 1))
 
 

@@ -20,6 +20,7 @@ from opencolossus.train.parallel.cuts import as_global
 from opencolossus.train.parallel.groups import Groups, alone
 from opencolossus.train.parallel.passes import Direct, Pipeline
 from opencolossus.train.parallel.spread import pieces
+from opencolossus.train.replicas import Alone
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Engine:
         self.groups = setting.groups
         self.device = setting.device
         self.clip = spec.clip
+        self.peers = Alone()
+        """Other replica groups."""
         layout = setting.layout
         self.network = network.build(
             model, layout, self.groups, setting.device, setting.dtype, setting.seed
@@ -82,9 +85,11 @@ class Engine:
         self.masters.zero_grad()
         counts = self._count(batches)
         total = self._passes.train(batches, counts, self.masters.collect)
-        loss = float(all_sum(total.double(), self.groups.world)) / counts.valid
+        nats = all_sum(total.double(), self.groups.world)
         cuts, tied = self.network.cuts, self.network.tied_ends
         gradients.add_up(self.weights, cuts, self.groups, tied)
+        self._add_up_over_replicas(nats)
+        loss = float(nats) / counts.valid
         norm = gradients.norm(self.weights, cuts, self.groups, tied)
         if norm > self.clip:
             grads = [w.grad for w in self.weights.values() if w.grad is not None]
@@ -141,8 +146,14 @@ class Engine:
             chunk.train()
         return float(all_sum(nats, self.groups.world))
 
+    def _add_up_over_replicas(self, nats: Tensor) -> None:
+        grads = [weight.grad for weight in self.weights.values() if weight.grad is not None]
+        loads = [router.load for router in self.network.routers().values()]
+        self.peers.add_up([nats, *loads, *grads])
+
     def _count(self, batches: Sequence[Batch]) -> Counts:
         valid = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
         seen = sum(batch.tokens.numel() for batch in batches)
         both = all_sum(torch.tensor([valid, seen], device=self.device), self.groups.data)
+        self.peers.add_up([both])
         return Counts(max(int(both[0]), 1), int(both[1]))

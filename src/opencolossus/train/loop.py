@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
 from collections import deque
-
-import torch
+from dataclasses import dataclass
 
 from opencolossus.specs.errors import UserError
-from opencolossus.train import batches, setup
+from opencolossus.train import batches, setup, silent, world
 from opencolossus.train.console import Progress
 from opencolossus.train.engine import Sums
 from opencolossus.train.evaluate import bits_per_byte
@@ -17,7 +17,7 @@ from opencolossus.train.memory import peak_memory
 from opencolossus.train.schedule import factor, progress
 from opencolossus.train.setup import Training
 from opencolossus.train.stop import Stop
-from opencolossus.train.telemetry import Gauges, Log, StepRecord
+from opencolossus.train.telemetry import NoGauges, NoLog, StepRecord
 
 MOST_ROLLBACKS = 3
 """Returns to a checkpoint after which a run gives up."""
@@ -27,6 +27,20 @@ RECENT = 20
 """Steps that the time of the next one is judged by."""
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What the processes agree on before a step: the largest of what each says."""
+
+    elapsed: float
+    """Seconds of training so far."""
+    signal: int
+    """That asked a process to end; 0 for none."""
+    usual: float
+    """Seconds of a recent step."""
+    since_saved: float
+    """Seconds since the last checkpoint."""
+
+
 class Loop:
     """Takes a training from where it is to its end."""
 
@@ -34,8 +48,8 @@ class Loop:
         self,
         training: Training,
         shown: Progress,
-        log: Log,
-        gauges: Gauges,
+        log: NoLog,
+        gauges: NoGauges,
         stop: Stop,
         peak_flops: float | None,
     ) -> None:
@@ -53,20 +67,28 @@ class Loop:
         self._saved_at = time.monotonic()
         self._saved_step = training.position.step
         self._began = time.monotonic() - training.position.elapsed
+        self.now = Moment(training.position.elapsed, 0, 0.0, 0.0)
+        """What all processes agreed on before this step."""
 
     def go(self) -> str:
         """Train until something ends it; returns what that was.
 
         Raises:
-            UserError: a checkpoint cannot be written, or the run does not recover.
+            UserError: a checkpoint cannot be written, the run does not recover, or a process does
+                not answer.
         """
-        while (reason := self._end()) is None:
-            self._step()
-            if self._due():
-                self.save()
-            self._evaluate_now_and_then()
-        self.save()
-        self.training.store.wait()
+        try:
+            while (reason := self._end()) is None:
+                self._step()
+                if self._due():
+                    self.save()
+                self._evaluate_now_and_then()
+            self.save()
+            self.training.store.wait()
+        except RuntimeError as error:
+            if world.size() == 1:
+                raise
+            raise silent.who(error, self.training.position.step) from error
         return reason
 
     def save(self) -> None:
@@ -85,7 +107,7 @@ class Loop:
         training, began = self.training, time.perf_counter()
         share = self._share()
         rows = training.loader.next_batch()
-        micro = batches.micro_rows(self.run, len(rows))
+        micro = batches.micro_rows(training.layout.micro_batch, len(rows))
         parts = batches.split(batches.to_device(rows, training.device), micro)
         sums = training.engine.gradients(parts)
         load = self._expert_load()
@@ -160,35 +182,42 @@ class Loop:
         self.shown.note(f"step {step}: {found:.3f} bits per byte of held-out text")
 
     def _expert_load(self) -> float | None:
-        loads = self.training.engine.loads()
-        if not loads:
-            return None
-        return float(
-            torch.stack([load.max() / load.mean().clamp_min(1e-9) for load in loads]).max()
-        )
+        worst = [
+            float(load.max() / load.mean().clamp_min(1e-9)) for load in self.training.engine.loads()
+        ]
+        found = world.most([max(worst, default=0.0)])[0]
+        return found or None
 
     def _end(self) -> str | None:
-        if self.stop.signal is not None:
-            return self.stop.signal.name
+        self.now = self._agree()
+        if self.now.signal:
+            return signal.Signals(self.now.signal).name
         if self.training.position.step >= self.run.steps:
             return "tokens"
         limit = self.run.time_limit
-        if limit is not None and self._elapsed() + self._usual() > limit:
+        if limit is not None and self.now.elapsed + self.now.usual > limit:
             return "time limit"
         return None
+
+    def _agree(self) -> Moment:
+        """One clock and one will for all processes, or their learning rates would differ."""
+        asked = self.stop.signal or 0
+        mine = [self._elapsed(), float(asked), self._usual(), time.monotonic() - self._saved_at]
+        elapsed, asked_by_any, usual, since_saved = world.most(mine)
+        return Moment(elapsed, int(asked_by_any), usual, since_saved)
 
     def _due(self) -> bool:
         every = self.run.checkpoint_every
         if every is not None:
             return self.training.position.step % every == 0
-        return time.monotonic() - self._saved_at > SAVE_EVERY
+        return self.now.since_saved > SAVE_EVERY
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
     def _share(self) -> float:
         step, steps = self.training.position.step, self.run.steps
-        return progress(step, steps, self._elapsed(), self.run.time_limit)
+        return progress(step, steps, self.now.elapsed, self.run.time_limit)
 
     def _usual(self) -> float:
         return statistics.median(self._recent) if self._recent else 0.0

@@ -29,9 +29,9 @@ def build(
 ) -> dict[str, torch.optim.Optimizer]:
     """Optimisers by name over the fp32 weights; every weight belongs to exactly one.
 
-    ``dtype`` is what Muon orthogonalises in. ``spread`` tells Muon of the weights that lie in pieces on several processes. Norm scales and
-    other vectors are not decayed. Every group keeps its highest learning rate in ``highest`` for
-    the schedule to scale.
+    ``dtype`` is what Muon orthogonalises in, ``spread`` tells it of the weights that lie in pieces
+    on several processes. Norm scales and other vectors are not decayed. Every group keeps its
+    highest learning rate in ``highest`` for the schedule to scale.
     """
     hidden = {n for n, w in weights.items() if spec.name == "muon" and is_hidden_matrix(n, w)}
     rest = {n: w for n, w in weights.items() if n not in hidden}

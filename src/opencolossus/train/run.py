@@ -9,20 +9,22 @@ import torch
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Precision
-from opencolossus.specs.run import Layout
 from opencolossus.specs.units import COUNT, DURATION, SIZE, show
-from opencolossus.train import result, setup
-from opencolossus.train.console import Progress
+from opencolossus.train import replicas, result, setup, world
+from opencolossus.train.console import Progress, Silent
 from opencolossus.train.evaluate import bits_per_byte
 from opencolossus.train.loop import Loop
 from opencolossus.train.memory import peak_memory
 from opencolossus.train.parallel import start
+from opencolossus.train.parallel.choose import choose
+from opencolossus.train.parallel.layout import describe
 from opencolossus.train.precision import gpu_flops, matmul_rate
 from opencolossus.train.predict import Prediction, predict
+from opencolossus.train.replica_loop import ReplicaLoop
 from opencolossus.train.result import Result
 from opencolossus.train.setup import Training
 from opencolossus.train.stop import listening
-from opencolossus.train.telemetry import Gauges, Log
+from opencolossus.train.telemetry import Gauges, Log, NoGauges, NoLog
 
 
 def train(
@@ -31,34 +33,48 @@ def train(
     shown: Progress,
     *,
     resume: bool = False,
+    layout: str | None = None,
     metrics_port: int | None = None,
+    patience: float = start.PATIENCE,
 ) -> Result:
     """Train what ``description`` says into ``folder``; go on from its newest checkpoint if asked.
+
+    Every process of a run calls this alike. ``layout`` is what ``--layout`` takes;
+    a process that does not answer for ``patience`` s is given up.
 
     Raises:
         UserError: anything that the person who asked can change, in one sentence.
     """
     check(description)
     run = description.run
-    groups = start.start(run.layout or Layout(), description.model, run)
-    setup.claim(folder, description, resume, shown)
-    with listening() as stop, shown:
+    chosen = choose(run, layout, world.expected())
+    groups = start.start(chosen, description.model, run, patience)
+    world.agree_on(description.model_dump_json(), "the description")
+    first = world.rank() == 0
+    shown = shown if first else Silent()
+    world.first_does(lambda: setup.claim(folder, description, resume, shown))
+    with shown:
         data = setup.read_data(description, folder, shown)
-        training = setup.build(description, folder, data, groups, shown)
+        training = setup.build(description, folder, data, chosen, groups, shown)
         introduce(training, resume, shown)
         prediction, peak = expect(training, shown)
-        log, gauges = Log(folder), Gauges(folder, metrics_port)
+        log = Log(folder) if first else NoLog()
+        gauges = Gauges(folder, metrics_port) if first else NoGauges()
         log.write("start", step=training.position.step, dtype=str(training.dtype))
-        loop = Loop(training, shown, log, gauges, stop, peak)
         try:
-            reason = loop.go()
+            # Before this there is nothing to save: a signal ends the program as usual.
+            with listening() as stop:
+                kind = ReplicaLoop if replicas.wanted() else Loop
+                loop = kind(training, shown, log, gauges, stop, peak)
+                reason = loop.go()
             found = conclude(loop, reason, prediction)
         finally:
             training.store.close()
             gauges.flush()
         log.write("end", **vars(found))
         log.close()
-        found.save(folder)
+        if first:
+            found.save(folder)
         for sentence in found.sentences():
             shown.note(sentence)
     return found
@@ -93,8 +109,10 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
     where = f"{torch.get_num_threads()} CPU threads"
     if training.device.type == "cuda":
         where = torch.cuda.get_device_name(training.device)
+    if world.size() > 1:
+        where = f"{world.size()} processes ({describe(training.layout)}), each on {where}"
     shown.note(f"computing in {kind} on {where}")
-    if resume:
+    if training.position.step or resume:
         shown.note(f"resuming at step {training.position.step} of {run.steps}")
 
 
@@ -105,6 +123,8 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
     """
     on_cpu = training.device.type == "cpu"
     peak = matmul_rate(training.dtype) if on_cpu else gpu_flops(training.device, training.dtype)
+    if world.size() > 1:
+        return None, peak
     precision: Precision = "bf16" if training.dtype == torch.bfloat16 else "fp32"
     found = predict(training.description, precision, peak if on_cpu else None)
     if isinstance(found, str):

@@ -40,6 +40,7 @@ class Training:
     guard: Guard
     position: Position
     store: Store
+    layout: Layout
     dtype: torch.dtype
     device: torch.device
 
@@ -118,6 +119,7 @@ def build(
     description: Description,
     folder: Path,
     data: Prepared,
+    layout: Layout,
     groups: Groups,
     progress: Progress,
 ) -> Training:
@@ -137,8 +139,12 @@ def build(
         where = str(store.path(newest or 0))
         check_model(saved.model, model, where)
         data.tokenizer.check(saved.tokenizer, where)
-    dtype = getattr(torch, saved.dtype) if saved else compute_type(run.precision, model, device)
-    setting = Setting(device, dtype, run.layout or Layout(), groups, run.seed)
+    dtype: torch.dtype = (
+        getattr(torch, saved.dtype)
+        if saved
+        else world.from_first(compute_type(run.precision, model, device))
+    )
+    setting = Setting(device, dtype, layout, groups, run.seed)
     training = Training(
         description=description,
         folder=folder,
@@ -154,6 +160,7 @@ def build(
         guard=Guard(),
         position=saved.position if saved else Position(),
         store=store,
+        layout=layout,
         dtype=dtype,
         device=device,
     )

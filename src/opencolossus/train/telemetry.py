@@ -62,7 +62,27 @@ GAUGES = {
 }
 
 
-class Log:
+class NoLog:
+    """For all processes but the first."""
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class NoGauges:
+    """For all processes but the first."""
+
+    def show(self, record: StepRecord) -> None:
+        """Show nothing."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+
+class Log(NoLog):
     """``log.jsonl``: one event per line, appended."""
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +119,7 @@ class Log:
         return file
 
 
-class Gauges:
+class Gauges(NoGauges):
     """Prometheus gauges: always in ``metrics.prom``, and on a port where one is given."""
 
     def __init__(self, folder: Path, port: int | None) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
 from opencolossus.specs.errors import UserError
@@ -13,9 +14,14 @@ from opencolossus.specs.errors import UserError
 T = TypeVar("T")
 
 
-def launched() -> bool:
-    """Whether torchrun (or srun with its variables) started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+def expected() -> int:
+    """How many processes torchrun (or srun with its variables) started; 1 without them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks for all."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def restarted() -> bool:
@@ -53,6 +59,30 @@ def from_first(value: T) -> T:
     if size() > 1:
         dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def most(values: list[float]) -> list[float]:
+    """The largest of each value over all processes: what they agree on."""
+    if size() == 1:
+        return values
+    numbers = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    found: list[float] = numbers.tolist()
+    return found
+
+
+def agree_on(value: str, what: str) -> None:
+    """Make sure that every process has the same ``value``.
+
+    Raises:
+        UserError: it differs; the text names the ranks that differ from the first.
+    """
+    values = gather(value)
+    others = [str(r) for r, found in enumerate(values) if found != values[0]]
+    if others:
+        raise UserError(
+            f"{what} of rank {', '.join(others)} is not that of rank 0; give every node the same"
+        )
 
 
 def first_does(work: Callable[[], T]) -> T | None:

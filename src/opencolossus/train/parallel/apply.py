@@ -157,7 +157,9 @@ def _recompute(network: Grok, layout: Layout) -> None:
         )
 
 
-def _contexts(routers: list[Router]) -> tuple[AbstractContextManager[None], ...]:
+def _contexts(
+    routers: list[Router],
+) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     return nullcontext(), _uncounted(routers)
 
 

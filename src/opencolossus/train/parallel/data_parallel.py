@@ -21,7 +21,8 @@ def shard(network: Grok, cuts: dict[str, Cut], dtype: torch.dtype) -> None:
     Norms and routers are small and never rounded: every process keeps them whole.
     """
     names = {p: name for name, p in network.named_parameters()}
-    small = {p for p, name in names.items() if stays_fp32(name)}
+    # What nobody else holds a copy of is not shared either: experts where each rank has its own.
+    kept = {p for p, name in names.items() if stays_fp32(name) or cuts[name].replicas.group is None}
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
 
     def along(p: nn.Parameter) -> Shard:
@@ -37,7 +38,7 @@ def shard(network: Grok, cuts: dict[str, Cut], dtype: torch.dtype) -> None:
             mesh=mesh,
             mp_policy=policy,
             shard_placement_fn=along,
-            ignored_params=small & set(module.parameters()),
+            ignored_params=kept & set(module.parameters()),
         )
 
     dense = next(c.replicas for n, c in cuts.items() if ".attention.query." in n)

@@ -9,6 +9,7 @@ from opencolossus.specs.counts import divisors
 from opencolossus.specs.errors import UserError, did_you_mean
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
+from opencolossus.train.batches import micro_rows
 
 SHORT = {
     "tp": "tensor_parallel",
@@ -94,6 +95,8 @@ def fault(layout: Layout, model: Model, run: Run, processes: int) -> str | None:
     cut = found.context * found.tensor
     rows = run.batch_sequences
     stages = layout.pipeline_parallel * layout.virtual_stages
+    each = max(rows // found.data, 1)
+    micro_batches = each // micro_rows(layout.micro_batch, each)
     checks = (
         (model.kv_heads % tensor == 0, f"tp {tensor} does not divide kv_heads {model.kv_heads}"),
         (
@@ -110,6 +113,14 @@ def fault(layout: Layout, model: Model, run: Run, processes: int) -> str | None:
         (
             layout.virtual_stages == 1 or layout.pipeline_parallel > 1,
             "vs needs pp of 2 or more",
+        ),
+        (
+            stages == 1 or micro_batches >= stages,
+            f"{micro_batches} micro-batches cannot fill {stages} stages; lower mb",
+        ),
+        (
+            layout.virtual_stages == 1 or micro_batches % layout.pipeline_parallel == 0,
+            f"pp {layout.pipeline_parallel} does not divide {micro_batches} micro-batches",
         ),
         (
             layout.virtual_stages == 1 or model.layers % stages == 0,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
@@ -33,12 +35,30 @@ def start(layout: Layout, model: Model, run: Run, patience: float = PATIENCE) ->
     Raises:
         UserError: the layout cannot train the model on this number of processes.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    sizes = check(layout, model, run, processes)
-    if not world.launched():
+    sizes = check(layout, model, run, world.expected())
+    if world.expected() == 1:
         return groups.alone()
     # Counts and objects go over gloo, tensors on GPUs over NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+        dist.init_process_group(backend, timeout=timedelta(seconds=patience), **_meeting(patience))
     return groups.build(sizes, dist.get_rank())
+
+
+def _meeting(patience: float) -> dict[str, Any]:
+    """Where the processes meet, if torchrun keeps the place.
+
+    Its store outlives a restart, with the addresses of processes that are dead by then; each
+    attempt therefore has its own names in it.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    wait = timedelta(seconds=patience)
+    store = TCPStore(address, port, is_master=False, timeout=wait)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return {
+        "store": PrefixStore(f"attempt-{attempt}", store),
+        "rank": int(os.environ["RANK"]),
+        "world_size": world.expected(),
+    }

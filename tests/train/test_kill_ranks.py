@@ -1,0 +1,104 @@
+"""Two real ranks under torchrun, of which one is killed, or stops to answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = """
+name: test
+model: grok-micro
+run:
+  name: test
+  data: {path: corpus}
+  tokens: 15360
+  batch: 512
+  sequence: 64
+  precision: fp32
+  optimiser: {name: muon, learning_rate: 1e-2}
+  checkpoint_every: 5
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(corpus) -> Path:
+    path = corpus / "ranks.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def start(spec: Path, out: Path, launcher: list[str], *options: str) -> subprocess.Popen[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    command = ["-m", "opencolossus", "train", str(spec), "--out", str(out)]
+    return subprocess.Popen(
+        [*torchrun, *launcher, *command, *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def losses(folder: Path) -> dict[int, float]:
+    log = folder / "log.jsonl"
+    found = {}
+    for line in log.read_text().splitlines() if log.exists() else []:
+        event = json.loads(line) if line.endswith("}") else {}
+        if event.get("event") == "step":
+            found[event["step"]] = event["loss"]
+    return found
+
+
+def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
+    """Process ids of the ranks, in order of rank."""
+    path = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    found = {}
+    for pid in path.read_text().split():
+        raw = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        environment = dict(item.split(b"=", 1) for item in raw if b"=" in item)
+        if b"RANK" in environment:
+            found[int(environment[b"RANK"])] = int(pid)
+    return [found[rank] for rank in sorted(found)]
+
+
+def wait_for_step(folder: Path, step: int, launcher: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 200
+    while max(losses(folder), default=0) < step:
+        assert launcher.poll() is None, launcher.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_killed_rank_is_started_again_and_the_run_ends_as_if_nothing_had_been(spec, tmp_path):
+    undisturbed = start(spec, tmp_path / "calm", [], "--layout", "tp=2")
+    said = undisturbed.communicate(timeout=250)[0]
+    assert undisturbed.returncode == 0, said
+    launcher = start(spec, tmp_path / "run", ["--max-restarts", "2"], "--layout", "tp=2")
+    wait_for_step(tmp_path / "run", 12, launcher)
+    os.kill(ranks_of(launcher)[1], signal.SIGKILL)
+    said = launcher.communicate(timeout=250)[0]
+    assert launcher.returncode == 0, said
+    assert losses(tmp_path / "run") == losses(tmp_path / "calm")
+    assert "resuming at step" in said
+
+
+def test_a_hung_rank_ends_in_a_time_out_that_names_it(spec, tmp_path):
+    launcher = start(spec, tmp_path / "run", [], "--layout", "ep=2", "--patience", "25")
+    wait_for_step(tmp_path / "run", 3, launcher)
+    hung = ranks_of(launcher)[1]
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        said = launcher.communicate(timeout=100)[0]
+    finally:
+        if Path(f"/proc/{hung}").exists():
+            os.kill(hung, signal.SIGKILL)
+    assert launcher.returncode != 0
+    assert "rank 1 did not answer after step" in said
