@@ -70,6 +70,8 @@ class Code(Columns):
     """Share of a layer's forward that ``selective`` recomputes; -1: the attention core only."""
     selective_keeps: Array
     """Share of a layer's activations that ``selective`` keeps (beside unfused scores)."""
+    width: Array
+    """Bytes per weight and activation: 2, or 4 where the run is in 32 bits."""
     framework: Array
     """Bytes that the driver's context, libraries and communicators hold."""
     low: Array

@@ -1,9 +1,9 @@
 """Bytes on the fullest GPU, by kind.
 
-Model states: 2 B weights, 2 or 4 B gradients, 12 B of fp32 weights and Adam moments, sharded as
-ZeRO does (Rajbhandari et al. 2020, arXiv 1910.02054, section 5). Activations per layer and
-micro-batch after Korthikanti et al. 2022 (arXiv 2205.05198, section 4), which this module repeats
-for gated networks, grouped heads, latent attention and experts.
+Model states: 2 B weights, 2 or 4 B gradients, 12 B of fp32 weights and Adam moments (in 32 bits: 4,
+4 and 8 B), sharded as ZeRO does (Rajbhandari et al. 2020, arXiv 1910.02054, section 5).
+Activations per layer and micro-batch after Korthikanti et al. 2022 (arXiv 2205.05198, section 4),
+which this module repeats for gated networks, grouped heads, latent attention and experts.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memo
     working = np.where(layouts.recompute == FULL, whole, 0.0)
     buffers = 4 * tokens * shape.width
     return Memory(
-        weights=2 * copies * states.sharded(layouts.zero >= 3),
+        weights=code.width * copies * states.sharded(layouts.zero >= 3),
         gradients=trained * code.gradient * copies * states.sharded(layouts.zero >= 2),
-        optimiser=trained * 12 * states.sharded(layouts.zero >= 1),
-        activations=held,
+        optimiser=trained * np.where(code.width > 2, 8, 12) * states.sharded(layouts.zero >= 1),
+        activations=held * code.width / 2,
         temporary=gathered + working + buffers,
         framework=code.framework,
     )
