@@ -202,6 +202,7 @@ def test_the_command_line_writes_record_and_page(tmp_path: Path) -> None:
         (["calendar.end=2024-06-01"], "end (2024-06-01) must not be before start"),
         (["run.start=2025-01-01"], "run.start (2025-01-01) comes after calendar.end"),
         (["calendar=null"], "simulate needs a calendar"),
+        (["site.climate.months=[{dry_bulb: 5 °C, wet_bulb: 4 °C, swing: 9}]"], "climate.months"),
         (
             [
                 "site.power.gensets.permit={nox: 0 tons}",

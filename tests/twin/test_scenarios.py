@@ -1,10 +1,12 @@
 """The scenarios that people copy, played as they are."""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from opencolossus.plan.search import search
 from opencolossus.specs.load import load
 from opencolossus.twin.record import Record
 from opencolossus.twin.simulate import simulate
@@ -28,6 +30,19 @@ def test_memphis_grows_with_its_supply() -> None:
     assert record["gpus.powered"][september] > 1.5 * record["gpus.powered"][july]
     assert record["power.unserved"].max() == 0
     assert record["tokens"][july] > 0
+
+
+def test_the_plan_that_is_played_is_the_planners() -> None:
+    description = load(EXAMPLES / "july.yaml").description
+    plan = search(description, day=date(2024, 7, 1), detail=False)
+    record = simulate(description)
+    assert record["gpus.job"][0] == plan.gpus
+    assert record["cap_w"][0] == pytest.approx(plan.cap, rel=1e-6)
+    whole = record["time.work"] + record["time.checkpoint"] >= 3600 - 1e-6
+    steady = whole & (record["gpus.working"] == plan.gpus)
+    rate = record["tokens"][steady] / record["time.work"][steady]
+    np.testing.assert_allclose(rate, plan.tokens_per_second, rtol=1e-9)
+    np.testing.assert_allclose(record["power.it"][steady], plan.power.it, rtol=0.03)
 
 
 def test_an_order_is_carried_by_the_battery_or_by_the_caps() -> None:

@@ -25,6 +25,11 @@ LATENT_HEAT = 2.43e6  # J/kg, water near 30 °C (IAPWS-95)
 WATER_DENSITY = 997.0  # kg/m³
 HEAT_CAPACITY = 4181.0  # J/(kg K)
 
+ASSUMED = {
+    "cooling.loops": "where a description does not say, the water that cools the air is supplied "
+    "at 20 °C, both loops rise by 10 K, and chillers keep one COP in all weathers"
+}
+
 
 class Heat(NamedTuple):
     """Where the power of a site goes beside the computers; W, °C, m³/s."""

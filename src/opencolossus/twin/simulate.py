@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.cooling import weather
+from opencolossus.cooling import heat, weather
 from opencolossus.fabric import clos
 from opencolossus.fabric.clos import Clos
 from opencolossus.power import caps
@@ -97,7 +97,7 @@ def _record(
     kinds, pools = list(scene.failures.causes), list(scene.cluster.pools)
     strikes = played.struck.strikes
     assumed = dict.fromkeys(
-        [*caps.ASSUMED.values(), *weather.ASSUMED.values()]
+        [*caps.ASSUMED.values(), *weather.ASSUMED.values(), *heat.ASSUMED.values()]
         + [text for plan in played.epochs.plans for text in plan.assumptions]
     )
     return Record(
