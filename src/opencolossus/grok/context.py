@@ -49,7 +49,7 @@ class Context:
     mask: Tensor | None
     """Visible keys [B or 1, 1, T, S] of each query; None: as ``causal`` says."""
     first: Tensor | None
-    """Where each query sees exactly the keys from this index to its own: [B or 1, T]."""
+    """Where each query sees exactly the keys from this index to its own: [B, T]."""
     causal: bool
     """No key behind the query's own index is visible; ``mask`` may then restrict further."""
     rotary: tuple[Tensor, Tensor] | None = None
@@ -68,10 +68,10 @@ def packed(documents_BT: Tensor) -> Tokens:
     return Tokens(positions, starts.cumsum(dim=1))
 
 
-def _firsts(tokens: Tokens) -> Tensor:
-    """Index [B or 1, T] (int32) of the first token of each one's document."""
+def _firsts(tokens: Tokens, rows: int) -> Tensor:
+    """Index [B, T] (int32) of the first token of each one's document."""
     index = torch.arange(tokens.positions.shape[1], device=tokens.positions.device)
-    return (index - tokens.positions).int()
+    return (index - tokens.positions).int().expand(rows, -1)
 
 
 def visible(queries: Tokens, keys: Tokens) -> Tensor:
@@ -138,7 +138,7 @@ def build_context(
     return Context(
         positions=queries.positions,
         mask=mask,
-        first=_firsts(queries) if plain else None,
+        first=_firsts(queries, shape[0]) if plain else None,
         causal=plain,
         rotary=tables,
         temperature=temperatures(queries.positions, length) if length else None,

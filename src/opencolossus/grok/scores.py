@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opencolossus.grok import fused
+from opencolossus.grok import flex_attention, fused
 from opencolossus.grok.block_attention import block_attention
 
 HIDDEN = -1e30
@@ -42,12 +42,12 @@ def attend(
         causal: key j is invisible to query i < j, by index.
         temperature: factor [B or 1, 1, T, 1] of the capped scores.
         first: says the same as ``mask`` and ``causal`` where each query sees the keys from this
-            index [B or 1, T] to its own.
+            index [B, T] to its own.
     """
-    if first is not None and temperature is None and fused.suits(q_BHTK, k_BNSK, v_BNSK):
-        cap = scoring.softcap or 0.0
-        first_BT = first.expand(q_BHTK.shape[0], -1)
-        return block_attention(q_BHTK, k_BNSK, v_BNSK, first_BT, scoring.scale, cap, HIDDEN)
+    if first is not None and temperature is None:
+        fast = _by_blocks(q_BHTK, k_BNSK, v_BNSK, first, scoring)
+        if fast is not None:
+            return fast
     if scoring.softcap is None and (mask is None or not causal):
         q_BHTK = q_BHTK if temperature is None else q_BHTK * temperature.to(q_BHTK.dtype)
         return F.scaled_dot_product_attention(
@@ -60,6 +60,18 @@ def attend(
             enable_gqa=q_BHTK.shape[1] != k_BNSK.shape[1],
         )
     return attend_eagerly(q_BHTK, k_BNSK, v_BNSK, scoring, mask, causal, temperature)
+
+
+def _by_blocks(
+    q_BHTK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor, first: Tensor, scoring: Scoring
+) -> Tensor | None:
+    """By a form that skips invisible keys, if the device has one."""
+    cap, scale = scoring.softcap or 0.0, scoring.scale
+    if fused.suits(q_BHTK, k_BNSK, v_BNSK):
+        return block_attention(q_BHTK, k_BNSK, v_BNSK, first, scale, cap, HIDDEN)
+    if cap and flex_attention.usable(q_BHTK):
+        return flex_attention.flex_attention(q_BHTK, k_BNSK, v_BNSK, first, scale, cap)
+    return None
 
 
 def attend_eagerly(

@@ -1,0 +1,87 @@
+"""Capped causal attention on a GPU through PyTorch's FlexAttention (He et al. 2024).
+
+PyTorch's fused attention has no soft cap; FlexAttention compiles one from the function of a
+score, and skips the blocks of keys that a mask leaves empty. Compiled once per process; where that
+fails, the caller is told to take the plain form, and a warning says why.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+_failed = False
+
+
+def usable(q_BHTK: Tensor) -> bool:
+    """Whether to try: on a GPU with Triton, and not after it failed."""
+    return q_BHTK.device.type == "cuda" and not _failed
+
+
+def flex_attention(
+    q_BHTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, first_BT: Tensor, scale: float, softcap: float
+) -> Tensor | None:
+    """Softmax-weighted values [B, H, T, K], or None where FlexAttention cannot compute them.
+
+    Args:
+        first_BT: index of the first visible key of each query; the last is its own.
+        softcap: 0 for none.
+    """
+    global _failed
+
+    def score(value: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return softcap * torch.tanh(value / softcap)
+
+    try:
+        out: Tensor = _attention(q_BHTK.device.type)(
+            q_BHTK,
+            k_BNTK,
+            v_BNTK,
+            score_mod=score if softcap else None,
+            block_mask=_mask(first_BT),
+            scale=scale,
+            enable_gqa=q_BHTK.shape[1] != k_BNTK.shape[1],
+        )
+    except (RuntimeError, NotImplementedError) as error:
+        # Compiling may fail in many ways; all of them end in the plain form.
+        _failed = True
+        reason = str(error).strip().splitlines()[0]
+        log.warning("FlexAttention does not run here, attention is slower: %s", reason)
+        return None
+    return out
+
+
+@functools.cache
+def _attention(device: str) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention as flex
+
+    chosen: Callable[..., Any] = torch.compile(flex) if device == "cuda" else flex  # type: ignore[assignment]
+    return chosen
+
+
+class _Masks:
+    """The block mask of the batch at hand: all layers of a pass ask for the same one."""
+
+    first: Tensor | None = None
+    mask: Any = None
+
+
+def _mask(first_BT: Tensor) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    if _Masks.first is not first_BT:
+
+        def visible(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return (j <= i) & (j >= first_BT[b, i])
+
+        B, T = first_BT.shape
+        _Masks.mask = create_block_mask(visible, B, None, T, T, device=first_BT.device.type)
+        _Masks.first = first_BT
+    return _Masks.mask
