@@ -1,0 +1,143 @@
+"""Replica groups: one is killed, the other goes on, the one that comes back agrees with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from opencolossus.train.checkpoint import Store, read_weights
+
+pytest.importorskip("torchft", reason="torchft is not installed (extra ft)")
+
+STEPS = 900
+"""Enough for a group to start again while the other goes on."""
+SPEC = """
+name: test
+model: grok-micro
+run:
+  name: test
+  data: {{path: corpus}}
+  tokens: {tokens}
+  batch: 128
+  sequence: 64
+  precision: fp32
+  optimiser: {{name: muon, learning_rate: 1e-3, matrix_learning_rate: 2e-3}}
+  schedule: {{kind: constant, warmup: 0}}
+  checkpoint_every: 10
+"""
+
+
+@contextmanager
+def started(log: Path, *command: object, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in a process group of its own, of which nothing is left in the end."""
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it started, as a power cut would."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def events(folder: Path, kind: str) -> list[dict[str, float]]:
+    log = folder / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+    return [event for event in found if event["event"] == kind]
+
+
+def step(folder: Path) -> float:
+    return max((event["step"] for event in events(folder, "step")), default=0)
+
+
+def wait(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 120
+    while not true():
+        assert process.poll() is None, log.read_text()[-6000:]
+        assert time.monotonic() < end, log.read_text()[-6000:]
+        time.sleep(0.05)
+
+
+def train(spec: Path, out: Path, *options: str) -> list[object]:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1")
+    port = ("--nnodes=1", f"--master-port={free_port()}")
+    return [*torchrun, *port, "-m", "opencolossus", "train", spec, "--out", out, *options]
+
+
+def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpus, tmp_path):
+    spec, short = corpus / "replicas.yaml", corpus / "undisturbed.yaml"
+    spec.write_text(SPEC.format(tokens=128 * STEPS))
+    short.write_text(SPEC.format(tokens=128 * 150))
+    one, two, alone = tmp_path / "one", tmp_path / "two", tmp_path / "alone"
+    address = f"127.0.0.1:{free_port()}"
+    lighthouse = {"TORCHFT_LIGHTHOUSE": f"http://{address}"}
+    log = tmp_path / "log"
+    with ExitStack() as stack:
+        stack.enter_context(
+            started(
+                *(log, Path(sys.executable).parent / "torchft_lighthouse", "--bind", address),
+                *("--min_replicas", 1, "--quorum_tick_ms", 10, "--join_timeout_ms", 1000),
+            )
+        )
+
+        def group(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+            command = train(spec, folder, *options)
+            found = started(log, *command, REPLICA_GROUP_ID=folder.name, **lighthouse)
+            return stack.enter_context(found)
+
+        first, second = group(one), group(two)
+        wait(lambda: step(one) >= 30 and step(two) >= 30, second, log)
+        assert events(one, "groups")[-1]["groups"] == 2
+        kill(second)
+        lost = step(two)
+        wait(lambda: step(one) >= lost + 20, first, log)
+        assert events(one, "groups")[-1]["groups"] == 1
+
+        second = group(two, "--resume")
+        assert first.wait(timeout=200) == 0, log.read_text()[-6000:]
+        assert second.wait(timeout=60) == 0, log.read_text()[-6000:]
+    healed = events(two, "healed")[-1]["step"]
+    assert lost + 20 <= healed < STEPS
+    assert events(one, "groups")[-1]["groups"] == 2
+
+    weights = [read_weights(Store(folder, print).path(STEPS)) for folder in (one, two)]
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name]), name
+
+    # What was learnt does not depend on who was there: the batch is shared, not multiplied.
+    with started(log, *train(short, alone)) as process:
+        assert process.wait(timeout=200) == 0
+    expected = {event["step"]: event["loss"] for event in events(alone, "step")}
+    found = {event["step"]: event["loss"] for event in events(one, "step")}
+    assert max(expected) == 150
+    for number, loss in expected.items():
+        assert found[number] == pytest.approx(loss, rel=1e-4)
