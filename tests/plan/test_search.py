@@ -132,6 +132,32 @@ def test_a_mixed_fleet_shares_the_batch_by_speed(make: Make) -> None:
     assert plan.step_time == pytest.approx(max(times))
 
 
+def test_a_pool_that_is_too_small_is_left_out_aloud(make: Make) -> None:
+    description = make(
+        pools={"a": ("hgx-h100", 1024), "b": ("hgx-a100-40", 8)}, model="llama3-405b"
+    )
+    plan = search(description, detail=False)
+    assert [share.pool for share in plan.pools] == ["a"]
+    assert any("gets no work" in text for text in plan.advice)
+
+
+@pytest.mark.parametrize("model", ["llama3-70b", "deepseek-v3"])
+def test_more_memory_never_means_fewer_layouts(make: Make, model: str) -> None:
+    description = make(gpus=1024, model=model)
+    counts = []
+    for factor in (1.0, 1.25, 2.0):
+        node = description.cluster.pools["main"].node
+        gpu = node.gpu.model_copy(update={"memory": factor * node.gpu.memory})
+        pool = description.cluster.pools["main"].model_copy(
+            update={"node": node.model_copy(update={"gpu": gpu})}
+        )
+        cluster = description.cluster.model_copy(update={"pools": {"main": pool}})
+        larger = description.model_copy(update={"cluster": cluster})
+        counts.append(search(larger, power_limit=1e9, detail=False).layouts_feasible)
+    assert counts == sorted(counts)
+    assert counts[0] < counts[2]
+
+
 def test_the_deadline_gets_a_probability(make: Make) -> None:
     late = search(make(deadline=date(2025, 6, 2)), detail=False).deadline
     early = search(make(deadline=date(2027, 6, 2)), detail=False).deadline

@@ -105,6 +105,7 @@ def code(
         overlap_sends=float(software.overlap_sends),
         selective=-1.0 if software.selective_share is None else software.selective_share,
         selective_keeps=software.selective_keeps,
+        width=4.0 if precision in ("fp32", "tf32") else 2.0,
         framework=software.framework_memory,
         low=float(KINDS[precision] != "16"),
         compiled=float(software.compiled),

@@ -242,16 +242,16 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
     for entry in reversed(rules.models):
         if re.search(entry["name"], row.text("model_name"), re.IGNORECASE):
             known.update(entry["shape"])
-    width = row.number("d_model", known.get("width"))
-    vocabulary = row.number("vocab", known.get("vocabulary"))
-    heads = row.number("n_heads", known.get("heads"))
+    width = row.positive("d_model", known.get("width"))
+    vocabulary = row.positive("vocab", known.get("vocabulary"))
+    heads = row.positive("n_heads", known.get("heads"))
     gated = {"yes": 1.0, "no": 0.0}.get(row.text("gated_mlp").lower(), known.get("gated", 0.0))
     experts = row.number("n_experts", known.get("experts", 0.0))
     inner = row.number(
         "d_ff", known.get("expert_feed_forward" if experts else "feed_forward", 4 * width)
     )
     dense_layers = known.get("dense_layers", 0.0) if experts else 0.0
-    layers = row.number("n_layers", known.get("layers", _layers(row, width, vocabulary)))
+    layers = row.positive("n_layers", known.get("layers", _layers(row, width, vocabulary)))
     rank = known.get("kv_rank", 0.0)
     rope_size = known.get("rope_size", 0.0)
     head = known.get("head_size", width / heads)
@@ -261,7 +261,7 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
         expert_layers=layers - dense_layers if experts else 0.0,
         width=width,
         heads=heads,
-        kv_heads=row.number("n_kv_heads", known.get("kv_heads", heads)),
+        kv_heads=row.positive("n_kv_heads", known.get("kv_heads", heads)),
         key_size=head + rope_size,
         value_size=head,
         query_rank=known.get("query_rank", 0.0),
@@ -279,7 +279,7 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
         rope=1.0 if gated else 0.0,
         norms=2.0,
         dropout=float(software.dropout),
-        sequence=row.number("seq_len", known.get("sequence")),
+        sequence=row.positive("seq_len", known.get("sequence")),
         trained=LORA_SHARE if lora else 1.0,
     )
 
@@ -297,20 +297,20 @@ def _layouts(row: Row, shape: Shape, software: Software) -> Layouts:
     missing = [name for name in rows.NEEDED if not row.text(name)]
     if missing:
         raise UnusableError(f"{missing[0]} is not told")
-    tensor, context = row.number("tp"), row.number("cp", 1)
-    pipeline, gpus = row.number("pp"), row.number("n_gpus")
+    tensor, context = row.positive("tp"), row.positive("cp", 1)
+    pipeline, gpus = row.positive("pp"), row.positive("n_gpus")
     data = gpus / (tensor * context * pipeline)
     if data != int(data) or data < 1:
         raise UnusableError(
             f"{gpus:.0f} GPUs are not a multiple of {tensor * context * pipeline:.0f}"
         )
-    virtual = row.number("vpp", 1)
+    virtual = row.positive("vpp", 1)
     if "1F1B-I" in row.text("model_name"):  # every layer its own chunk, and the end stages lack one
         virtual = -(-float(shape.layers) // pipeline)
     if "VP printed NA" in row.text("notes"):  # taken as fine as the layers allow
         virtual = max(float(shape.layers) // pipeline, 1)
     stage = rows.zero(row)
-    expert = row.number("ep", 1)
+    expert = row.positive("ep", 1)
     return Layouts.make(
         tensor=tensor,
         context=context,
@@ -318,8 +318,8 @@ def _layouts(row: Row, shape: Shape, software: Software) -> Layouts:
         virtual=virtual,
         expert=expert,
         data=data,
-        micro_batch=row.number("micro_batch"),
-        batch=row.number("global_batch_sequences"),
+        micro_batch=row.positive("micro_batch"),
+        batch=row.positive("global_batch_sequences"),
         zero=software.zero if stage is None else stage,
         recompute=NONE,
         recompute_share=1.0,
@@ -335,9 +335,9 @@ def _seconds(row: Row, shape: Shape, layouts: Layouts) -> float:
     Raises:
         UnusableError: its metric cannot be turned into one without a guess.
     """
-    value, metric = row.number("value"), row.text("metric")
+    value, metric = row.positive("value"), row.text("metric")
     tokens = float(layouts.batch * shape.sequence)
-    gpus = row.number("n_gpus")
+    gpus = row.positive("n_gpus")
     if metric == "step_time_s":
         return value
     if metric == "tokens_per_s_per_gpu":

@@ -60,6 +60,17 @@ class Row:
         except ValueError:
             raise UnusableError(f"{name} is {text!r}, not a number") from None
 
+    def positive(self, name: str, default: float | None = None) -> float:
+        """A cell as a number above 0.
+
+        Raises:
+            UnusableError: it is empty without a default, or not above 0.
+        """
+        value = self.number(name, default)
+        if not 0 < value < float("inf"):
+            raise UnusableError(f"{name} is {value:g}, not above 0")
+        return value
+
     @property
     def key(self) -> str:
         """The row's identifier."""

@@ -89,11 +89,17 @@ def search(
     when = _day(description, day)
     code = _software(software, when, cluster)
     fleet = _fleet(description, cluster, when, power_limit, gpus)
-    found = [
-        _joint(description, cluster, name, pool, fleet, code, known, schedules)
-        for name, pool in fleet.pools.items()
-    ]
-    return assemble.plan(description, fleet, found, known, dict(facts or {}), detail)
+    found, refused = [], []
+    for name, pool in fleet.pools.items():
+        try:
+            found.append(_joint(description, cluster, name, pool, fleet, code, known, schedules))
+        except UserError as why:  # a pool that is too small alone; the others may do
+            refused.append(why)
+    if not found:
+        raise refused[0]
+    made = assemble.plan(description, fleet, found, known, dict(facts or {}), detail)
+    left = tuple(f"A kind of GPU gets no work: {why}." for why in refused)
+    return made.model_copy(update={"advice": (*made.advice, *left)}) if left else made
 
 
 def _day(description: Description, day: date | None) -> date | None:
