@@ -49,6 +49,16 @@ def test_it_power_adds_storage_and_switches() -> None:
     assert more - plain == pytest.approx(10 * cluster.fabric.switch.power)
 
 
+def test_racks_arrays_and_halls_add_up() -> None:
+    # 8 servers a rack, 8 racks an array, 25,000 GPUs a hall (ServeTheHome's tour of Colossus).
+    pool = next(iter(catalog.entry("clusters", "colossus-100k").pools.values()))
+    hall = catalog.entry("sites", "memphis-2024-07").halls
+    server = demand.node_power(pool.node, 600.0)
+    assert demand.rack_power(pool, 600.0) == pytest.approx(8 * server)
+    assert demand.array_power(pool, 600.0) == pytest.approx(64 * server)
+    assert hall.count * demand.hall_power(pool, hall, 600.0) == pytest.approx(12_500 * server)
+
+
 @given(limit=st.floats(1e5, 5e8), cap=st.floats(250, 700), pue=st.floats(1.05, 1.6))
 def test_capacity_fits_its_limit_and_one_server_more_does_not(
     limit: float, cap: float, pue: float

@@ -138,16 +138,31 @@ function look() {
       racks: page.querySelectorAll(".hall canvas").length,
     };
   });
-  if (seen.every((one) => one && one.drawn === one.plots)) {
-    document.getElementById("seen").textContent = JSON.stringify(seen);
-  } else setTimeout(look, 100);
+  if (seen.every((one) => one && one.drawn === one.plots)) touch(seen);
+  else setTimeout(look, 100);
+}
+async function touch(seen) {
+  const { contentWindow: inside, contentDocument: page } = document.querySelector("iframe");
+  const plot = (key) => page.getElementById(key);
+  const from = "2024-07-03", to = "2024-07-05";
+  await inside.Plotly.relayout(plot("supply"), { "xaxis.range[0]": from, "xaxis.range[1]": to });
+  await new Promise((done) => setTimeout(done, 500));
+  seen[0].zoomed = plot("temperatures").layout.xaxis.range;
+  const event = page.querySelector("[data-time]");
+  event.click();
+  await new Promise((done) => setTimeout(done, 500));
+  seen[0].marked = plot("gpus").layout.shapes.map((shape) => shape.x0);
+  seen[0].pressed = event.getAttribute("aria-pressed");
+  seen[0].event = event.dataset.time;
+  seen[0].kept = plot("supply").layout.xaxis.range;
+  document.getElementById("seen").textContent = JSON.stringify(seen);
 }
 look();
 </script></body>"""
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_a_browser_draws_it_on_desk_and_phone_light_and_dark(page: str, tmp_path: Path) -> None:
+def test_a_browser_draws_it_on_desk_and_phone_and_answers(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     frames = "".join(
         f'<iframe src="page.html?theme={theme}" width="{width}" height="900"></iframe>'
@@ -171,6 +186,11 @@ def test_a_browser_draws_it_on_desk_and_phone_light_and_dark(page: str, tmp_path
         assert one["plots"] == one["drawn"] > 5
         assert one["racks"] == 4
     assert seen[0]["paper"] != seen[1]["paper"]
+    touched = seen[0]
+    assert [moment[:10] for moment in touched["zoomed"]] == ["2024-07-03", "2024-07-05"]
+    assert touched["marked"] == [touched["event"]]
+    assert touched["pressed"] == "true"
+    assert touched["kept"] == touched["zoomed"]
 
 
 def test_the_command_line_writes_record_and_page(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def dates(draw: st.DrawFn) -> date:
 def sites(draw: st.DrawFn) -> Site:
     permit = draw(st.none() | st.builds(Permit, nox=st.floats(10, 1e5), used=st.floats(0, 1e4)))
     power = {
-        "grid": GRID.model_copy(update={"limit": draw(st.floats(2e6, 2e8))}),
+        "grid": GRID.model_copy(
+            update={"limit": draw(st.floats(2e6, 2e8)), "until": draw(st.none() | dates())}
+        ),
         "late": GRID.model_copy(
             update={"limit": draw(st.floats(1e6, 2e8)), "available": draw(dates())}
         ),

@@ -58,17 +58,18 @@ def simulate(
 
     loaded = load(spec, sets)
     planner = Searched(loaded.facts)
-    if runs > 1:
-        record = many(
-            loaded.description,
-            runs,
-            seed=seed,
-            executor=executor(on) if on else None,
-            planner=planner,
-            cheapest=least_cost,
-        )
-    else:
-        record = play(loaded.description, seed=seed, planner=planner, cheapest=least_cost)
+    with console(stderr=True).status("planning and playing"):
+        if runs > 1:
+            record = many(
+                loaded.description,
+                runs,
+                seed=seed,
+                executor=executor(on) if on else None,
+                planner=planner,
+                cheapest=least_cost,
+            )
+        else:
+            record = play(loaded.description, seed=seed, planner=planner, cheapest=least_cost)
     folder = out or Path("out") / spec.stem
     record.write(folder, {"index.html": simulation_page.render(record)})
     if as_json:

@@ -9,6 +9,7 @@ from opencolossus.power.caps import Array, activity_of, clock_at_cap
 from opencolossus.power.caps import gpu_power as power_at_clock
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.hardware import Gpu, Node
+from opencolossus.specs.site import Hall
 
 
 def gpu_power(gpu: Gpu, speed: ArrayLike, activity: ArrayLike) -> Array:
@@ -64,6 +65,24 @@ def node_power(node: Node, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array
 def idle_node_power(node: Node) -> float:
     """Power in W of a server that is on and has nothing to do."""
     return float(node_power(node, node.gpu.idle_power, load=0.0))
+
+
+def rack_power(pool: Pool, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
+    """Power in W of one rack at the wall; of one server where racks are not told."""
+    gpus = pool.rack.gpus if pool.rack is not None else pool.node.gpus
+    return np.asarray(gpus / pool.node.gpus * node_power(pool.node, gpu_power, load))
+
+
+def array_power(pool: Pool, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
+    """Power in W of the racks on one network array."""
+    racks = pool.rack.racks_per_array if pool.rack is not None else 1
+    return np.asarray(racks * rack_power(pool, gpu_power, load))
+
+
+def hall_power(pool: Pool, hall: Hall, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
+    """Power in W of one full hall."""
+    servers = hall.gpus / pool.node.gpus
+    return np.asarray(servers * node_power(pool.node, gpu_power, load))
 
 
 def provisioned_node_power(node: Node, cap: ArrayLike) -> Array:
