@@ -32,6 +32,7 @@ def test_what_is_written_is_read_again(record: Record, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.hours, record.hours)
     for name, column in record.columns.items():
         np.testing.assert_array_equal(again[name], column)
+    np.testing.assert_array_equal(again.rhythm["power"], record.rhythm["power"])
     assert (tmp_path / "out" / "index.html").read_text() == "<p>hello</p>"
 
 

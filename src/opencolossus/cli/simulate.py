@@ -47,8 +47,7 @@ def simulate(
 ) -> None:
     """Play SPEC day by day: supply, deliveries, heat, failures, tokens, dollars.
 
-    Writes record.parquet (by hour), events.parquet, failures.parquet, summary.json and
-    index.html into one folder, all of them or none.
+    Writes the record (Parquet), a summary and a page (index.html) into one folder, all or none.
     """
     from opencolossus.report import simulation_page, simulation_story
     from opencolossus.twin.executors import executor

@@ -241,14 +241,13 @@ def waterfall(record: Record) -> Figure:
 
 def rhythm(record: Record) -> Figure | None:
     """Power within a few steps and at a stop, in milliseconds."""
-    found = record.summary.get("rhythm")
-    if not found:
+    if not record.rhythm:
         return None
     trace: Trace = {
         "type": "scatter",
         "mode": "lines",
-        "x": found["time"],
-        "y": rounded([p / 1e6 for p in found["power"]]),
+        "x": rounded(record.rhythm["time"].tolist()),
+        "y": rounded((record.rhythm["power"] / 1e6).tolist()),
         "line": {"color": "--c1", "width": 1.4, "shape": "hv"},
         "fill": "tozeroy",
         "fillcolor": "--c1/0.12",

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from opencolossus.specs.errors import UserError
 
-FILES = ("record.parquet", "events.parquet", "failures.parquet", "summary.json")
+FILES = (
+    "record.parquet",
+    "events.parquet",
+    "failures.parquet",
+    "summary.json",
+    "rhythm.parquet",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Record:
     """``time`` (s since the start), ``cause`` and ``pool`` of each failure."""
     summary: dict[str, Any]
     assumptions: tuple[str, ...] = field(default=())
+    rhythm: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """``time`` (s) and ``power`` (IT, W) over a few steps and a stop of the largest plan."""
 
     def __getitem__(self, column: str) -> NDArray[np.float64]:
         return self.columns[column]
@@ -87,6 +95,7 @@ class Record:
         }
         pq.write_table(pa.table(events), folder / FILES[1])
         pq.write_table(pa.table(self.failures), folder / FILES[2], compression="zstd")
+        pq.write_table(pa.table(self.rhythm), folder / FILES[4])
         (folder / FILES[3]).write_text(self.summary_json() + "\n", encoding="utf-8")
         for name, text in extra.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -108,7 +117,7 @@ def read(folder: Path) -> Record:
     }
     events = pq.read_table(folder / FILES[1]).to_pylist()
     summary = json.loads((folder / FILES[3]).read_text(encoding="utf-8"))
-    failures = pq.read_table(folder / FILES[2])
+    failures, rhythm = (pq.read_table(folder / FILES[i]) for i in (2, 4))
     return Record(
         name=summary["name"],
         hours=table["time"].to_numpy().astype("datetime64[h]"),
@@ -116,12 +125,13 @@ def read(folder: Path) -> Record:
         events=tuple(Event(np.datetime64(e["time"]), e["kind"], e["text"]) for e in events),
         failures={name: failures[name].to_numpy() for name in failures.column_names},
         assumptions=tuple(summary.pop("assumptions")),
+        rhythm={name: rhythm[name].to_numpy() for name in rhythm.column_names},
         summary=summary,
     )
 
 
 def _is_record(folder: Path) -> bool:
-    return folder.is_dir() and all((folder / name).is_file() for name in FILES)
+    return folder.is_dir() and all((folder / FILES[i]).is_file() for i in (0, 3))
 
 
 def _swap(part: Path, folder: Path) -> None:

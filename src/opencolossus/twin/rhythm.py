@@ -22,19 +22,18 @@ FLOOR = 0.8
 """Dummy work that holds GPUs at this share of their cap, where it is asked what it would cost."""
 
 
-def rhythm(scene: Scene, played: Played) -> dict[str, Any] | None:
-    """Swings of the plan with the most GPUs; nothing where no plan ever ran.
+def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[str, Array]]:
+    """Swings of the plan with the most GPUs, and the trace; nothing where no plan ever ran.
 
     ``swing`` and ``stop`` in W between high and low within a step and at a stop, ``steepest`` in
     W/s over 100 ms, ``ramp`` in W/s that the site's sources can follow (None without a limit),
     ``absorb_power`` and ``absorb_energy`` that storage must take so that they need not follow
-    more, ``dummy_power`` in W that dummy work would burn instead; ``time`` and ``power`` of the
-    trace.
+    more, ``dummy_power`` in W that dummy work would burn instead.
     """
     index = int(np.argmax([plan.total for plan in played.epochs.plans]))
     plan = played.epochs.plans[index]
     if plan.total == 0:
-        return None
+        return None, {}
     hour = int(played.epochs.starts[index])
     cap = float(played.held.cap[hour])
     step = _step(plan)
@@ -59,9 +58,8 @@ def rhythm(scene: Scene, played: Played) -> dict[str, Any] | None:
         taken = swings.absorbed(power, grid, resolution)
         result |= {"absorb_power": taken.power, "absorb_energy": taken.energy}
     stride = -(-power.size // SHOWN)
-    result["time"] = [round(float(t), 4) for t in np.arange(power.size)[::stride] * resolution]
-    result["power"] = [float(f"{p:.5g}") for p in power[::stride]]
-    return result
+    time = np.arange(power.size, dtype=float) * resolution
+    return result, {"time": time[::stride], "power": power[::stride]}
 
 
 def _step(plan: Operating) -> swings.Step:

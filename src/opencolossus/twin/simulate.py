@@ -93,6 +93,7 @@ def _with_default_failures(record: Record) -> Record:
 def _record(
     scene: Scene, played: Played, table: dict[str, Array], used_up: dict[str, int], seed: int
 ) -> Record:
+    beat, trace = rhythm(scene, played)
     table = table | {"finish_forecast": forecast(scene, table["tokens"])}
     kinds, pools = list(scene.failures.causes), list(scene.cluster.pools)
     strikes = played.struck.strikes
@@ -111,8 +112,9 @@ def _record(
             "pool": np.array(pools)[strikes.cause % len(pools)],
             "back": played.struck.back,
         },
-        summary=summary(scene, played, table, seed) | {"rhythm": rhythm(scene, played)},
+        summary=summary(scene, played, table, seed) | {"rhythm": beat},
         assumptions=tuple(assumed),
+        rhythm=trace,
     )
 
 
