@@ -34,6 +34,13 @@ def calibrate(
             help="A table of measurements; the shipped one if left out.", show_default=False
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of 'colossus train': scale this machine's speed to what it took.",
+            show_default=False,
+        ),
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Keep the shipped intervals instead of leaving sources out."),
@@ -55,7 +62,7 @@ def calibrate(
     if what is What.POWER:
         _power(out or Path("power.yaml"), gpu, index, seconds)
     else:
-        _steps(out or Path("calibration.json"), table, quick)
+        _steps(out or Path("calibration.json"), table, run, quick)
 
 
 def _power(out: Path, gpu: str, index: int, seconds: float) -> None:
@@ -69,10 +76,16 @@ def _power(out: Path, gpu: str, index: int, seconds: float) -> None:
     console().print(f"{out}: {found.readings} readings, error {found.error:.1f} W")
 
 
-def _steps(out: Path, table: Path | None, quick: bool) -> None:
+def _steps(out: Path, table: Path | None, run: Path | None, quick: bool) -> None:
     from opencolossus.plan import checks
     from opencolossus.specs import calibration as calibrations
 
+    if run is not None:
+        from opencolossus.plan.own_run import from_run
+
+        calibrations.write(out, from_run(calibrations.shipped(), run))
+        console().print(f"{out}: this machine's speed as {run} took it")
+        return
     err = console(stderr=True)
     fitted = checks.calibrate(
         table, quick, lambda name: err.print(f"without {name[:70]}", style="dim")
