@@ -89,3 +89,22 @@ def test_penalties_are_those_that_their_sources_write() -> None:
     assert logits.tolist() == [1.0, -4.0, 0.0, 0.25]
     penalise(logits, Sampling(logit_bias=((3, -100.0),)), set(), [])
     assert logits.tolist()[3] == -99.75
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([5e-324, 1e-300, 1e-8, 1e-5, 1.0, 2.0]),
+    st.sampled_from([5e-324, 1e-30, 0.5, 1.0]),
+    st.sampled_from([0, 1, 10**30]),
+    st.lists(
+        st.sampled_from([0.0, 1.0, -1e30, 1e30, float("inf"), float("-inf"), float("nan")]),
+        min_size=1,
+        max_size=300,
+    ),
+)
+def test_nothing_that_is_allowed_breaks_the_choice(
+    temperature: float, top_p: float, top_k: int, values: list[float]
+) -> None:
+    sampling = Sampling(temperature, top_p, top_k)
+    token = choose(torch.tensor([values]), [sampling], [0.999999])[0]
+    assert 0 <= token < len(values)

@@ -8,6 +8,8 @@ import torch
 
 from opencolossus.serve.request import Sampling
 
+COLDEST = 1e-5
+"""Temperatures below it take the likeliest token, which is their limit."""
 SHORT_LIST = 256
 """Likeliest tokens that top-p looks at before it sorts the whole vocabulary."""
 
@@ -37,9 +39,9 @@ def choose(
     [0, 1) alone: the inverse of its distribution function is taken at that number.
     """
     tokens = [0] * len(samplings)
-    greedy = [i for i, s in enumerate(samplings) if s.temperature <= 0]
-    plain = [i for i, s in enumerate(samplings) if s.temperature > 0 and not s.sorts]
-    cut = [i for i, s in enumerate(samplings) if s.sorts]
+    greedy = [i for i, s in enumerate(samplings) if s.temperature < COLDEST]
+    plain = [i for i, s in enumerate(samplings) if s.temperature >= COLDEST and not s.sorts]
+    cut = [i for i, s in enumerate(samplings) if s.temperature >= COLDEST and s.sorts]
     if greedy:
         _fill(tokens, greedy, torch.argmax(_rows(logits, greedy), dim=-1))
     if plain:
@@ -76,7 +78,8 @@ def _inverse(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tenso
     index = torch.searchsorted(cumulative, target, right=True)[:, 0]
     # Rounding may carry the target up to the total; the last token that has any weight is meant.
     last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous(), right=False)[:, 0]
-    return torch.minimum(index, last)
+    # What is no number at all (a broken model) has no order; any token is as good as another.
+    return torch.minimum(index, last).clamp(max=probabilities.shape[-1] - 1)
 
 
 def _cut(
@@ -86,7 +89,8 @@ def _cut(
     vocabulary = scaled.shape[-1]
     probabilities = torch.softmax(scaled, -1)
     top_p = torch.tensor([samplings[row].top_p for row in rows], device=scaled.device)
-    top_k = torch.tensor([samplings[row].top_k or vocabulary for row in rows], device=scaled.device)
+    limits = [min(samplings[row].top_k or vocabulary, vocabulary) for row in rows]
+    top_k = torch.tensor(limits, device=scaled.device)
     size = min(SHORT_LIST, vocabulary)
     values, tokens = probabilities.topk(size, dim=-1)
     short = (top_k > size) & ((values.sum(-1) < top_p) | (top_k < vocabulary))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
 
 from opencolossus.serve.accounts import credentials, users
@@ -24,7 +26,12 @@ def hub_of(request: Request) -> Hub:
     return hub
 
 
-async def api_user(request: Request) -> User:
+SCHEME = HTTPBearer(auto_error=False, description="An API key: sk-...")
+
+
+async def api_user(
+    request: Request, _documented: Annotated[object, Security(SCHEME)] = None
+) -> User:
     """The owner of the request's API key.
 
     Raises:

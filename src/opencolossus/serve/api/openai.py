@@ -87,7 +87,8 @@ async def chat_completions(http: HttpRequest, body: ChatRequest, user: Caller) -
     ]
     prompt = await run_in_threadpool(encode, hub.tokenizer, messages)
     wanted = body.max_completion_tokens or body.max_tokens
-    logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    scored = body.logprobs or body.top_logprobs is not None
+    logprobs = (body.top_logprobs or 0) if scored else None
     requests = [
         _request(hub, user, body, prompt, wanted, logprobs, choice) for choice in range(body.n or 1)
     ]
@@ -193,8 +194,8 @@ def sampling_of(hub: Hub, body: Common, choice: int = 0) -> Sampling:
 def _biases(hub: Hub, given: dict[str, float]) -> tuple[tuple[int, float], ...]:
     biases = []
     for name, bias in given.items():
-        token = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else -1
-        if not 0 <= token < len(hub.tokenizer):
+        token = int(name)
+        if token >= len(hub.tokenizer):
             raise ApiError(
                 400,
                 f"logit_bias: {name[:20]!r} is no token; they are 0 to {len(hub.tokenizer) - 1}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MOST_CHOICES = 8
 MOST_PROMPTS = 64
@@ -17,10 +17,17 @@ UNSUPPORTED = {
 }
 """Fields that would change the answer, and why they cannot."""
 
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Text = Annotated[str, Field(max_length=1_000_000)]
+
+def _whole(value: object) -> object:
+    """1.0 is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Seed = Annotated[int, WHOLE]
+Text = Annotated[str, Field(max_length=200_000)]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
-TokenId = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0), WHOLE]
 
 
 class Lenient(BaseModel):
@@ -39,19 +46,24 @@ class Common(Lenient):
     """What both kinds of completion share."""
 
     model: str = Field(max_length=256)
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: Annotated[int, Field(ge=0), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    top_k: Annotated[int, Field(ge=0)] | None = 0
+    top_k: Annotated[int, Field(ge=0), WHOLE] | None = 0
     """Not OpenAI's; 0 keeps all."""
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = 1.0
+    repetition_penalty: Annotated[float, Field(ge=0.1, le=10)] | None = 1.0
     """Not OpenAI's."""
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: (
+        dict[
+            Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]
+        ]
+        | None
+    ) = None
     seed: Seed | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = 1
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES), WHOLE] | None = 1
     stream: bool | None = False
     stream_options: StreamOptions | None = None
 
@@ -89,7 +101,7 @@ class ChatMessage(Lenient):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(max_length=1000)]
+    content: Text | Annotated[list[TextPart], Field(max_length=100)]
 
     @property
     def text(self) -> str:
@@ -102,16 +114,11 @@ class ChatMessage(Lenient):
 class ChatRequest(Common):
     """``POST /v1/chat/completions``"""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     logprobs: bool | None = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ChatRequest:
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
-        return self
+    top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
+    """Asks for log-probabilities too."""
 
 
 Prompts = (
@@ -130,7 +137,7 @@ class CompletionRequest(Common):
 
     prompt: Prompts
     echo: bool | None = False
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     """Not OpenAI's."""
-    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=1), WHOLE] | None = None
