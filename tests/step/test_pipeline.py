@@ -108,6 +108,42 @@ def zero_bubble(stages: int, micro: int) -> list[list[Task]]:
     return orders
 
 
+def zero_bubble_h2(stages: int, micro: int) -> list[float]:
+    """ZB-H2 by a list scheduler: B first, then F while at most 2 (p - s) - 1 are ahead, W to fill
+    what is left; no stage keeps more than 2p - 1 micro-batches. Seconds from each stage's first
+    task to its last (Qi et al. 2023, section 3.2: equal F, B, W of one second)."""
+    now, begun = [0.0] * stages, [-1.0] * stages
+    done = [{"F": 0, "B": 0, "W": 0} for _ in range(stages)]
+    inf = float("inf")
+    ready_f = [[0.0] * micro if s == 0 else [inf] * micro for s in range(stages)]
+    ready_b = [[inf] * micro for _ in range(stages)]
+    while any(d["W"] < micro for d in done):
+        offers = []
+        for s, d in enumerate(done):
+            if d["B"] < micro and ready_b[s][d["B"]] < inf:
+                offers.append((max(now[s], ready_b[s][d["B"]]), 0, s, "B"))
+            room = d["F"] - d["B"] < 2 * (stages - s) - 1 and d["F"] - d["W"] < 2 * stages - 1
+            if d["F"] < micro and ready_f[s][d["F"]] < inf and room:
+                offers.append((max(now[s], ready_f[s][d["F"]]), 1, s, "F"))
+            if d["W"] < d["B"]:
+                offers.append((now[s], 2, s, "W"))
+        first = {}
+        for offer in sorted(offers):
+            first.setdefault(offer[2], offer)
+        start, _, s, kind = min(first.values())
+        d, i = done[s], done[s][kind]
+        begun[s] = start if begun[s] < 0 else begun[s]
+        now[s] = start + 1.0
+        d[kind] += 1
+        if kind == "F" and s + 1 < stages:
+            ready_f[s + 1][i] = now[s]
+        elif kind == "F":
+            ready_b[s][i] = now[s]
+        elif kind == "B" and s > 0:
+            ready_b[s - 1][i] = now[s]
+    return [now[s] - begun[s] for s in range(stages)]
+
+
 def closed(
     stages: int, micro: int, chunks: int, schedule: float, f: float, b: float, w: float
 ) -> float:
@@ -151,6 +187,12 @@ def test_zero_bubble_h1_leaves_what_its_closed_form_says(stages: int, micro: int
     played = run(zero_bubble(stages, micro), {k: [1.0] * stages for k in "FBW"})
     assert closed(stages, micro, 1, 1.0, 1.0, 1.0, 1.0) == pytest.approx(played, rel=1e-9)
     assert played < closed(stages, micro, 1, 0.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("stages", "micro"), [(2, 8), (4, 12), (8, 32)])
+def test_zero_bubble_h2_leaves_no_stage_idle(stages: int, micro: int) -> None:
+    spans = zero_bubble_h2(stages, micro)
+    assert spans == pytest.approx([closed(stages, micro, 1, 2.0, 1.0, 1.0, 1.0)] * stages)
 
 
 @settings(max_examples=25, deadline=None)
