@@ -140,3 +140,17 @@ def test_load_counts_every_choice_while_training(small_grok_1: Grok) -> None:
     small_grok_1.train()
     small_grok_1(tokens)
     assert all(router.load.sum() == 2 * 16 * 2 for router in routers.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_experts_without_any_row_still_have_a_gradient(dtype: torch.dtype) -> None:
+    """A rank of an expert-parallel group may be sent nothing, and must take part in backward."""
+    experts = mixture(GROK_1).experts.to(dtype)
+    x = torch.zeros(0, GROK_1.width, dtype=dtype, requires_grad=True)
+    out = experts(x, torch.zeros(8, dtype=torch.long))
+    assert out.shape == (0, GROK_1.width)
+    out.sum().backward()
+    assert x.grad is not None
+    for weight in experts.parameters():
+        assert weight.grad is not None
+        assert not weight.grad.any()

@@ -4,7 +4,7 @@ oneDNN compiles a kernel for each new number of rows, and experts have a new one
 product with a new count takes two to ten times as long as one that was seen. So each expert
 multiplies a multiple of 64 rows. The extra rows are those of the next experts, whose own
 products, coming later, overwrite what the excess wrote there; nothing is copied. Gradients by the
-weights sum over rows and must not see a stranger's: there the last rows are padded with zeros.
+weights sum over rows and must not see a stranger's: there the excess is zero for the time.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class _ExpertProducts(torch.autograd.Function):
         grad_x = _products(grad_gate, gate.mT, counts, also=(grad_up, up.mT))
         return (
             grad_x,
-            _weight_gradients(x_MD, grad_gate, counts),
-            _weight_gradients(x_MD, grad_up, counts),
-            _weight_gradients(act_MF, grad_MD, counts),
+            _weight_gradients(x_MD, grad_gate, grad_gate, counts),
+            _weight_gradients(x_MD, grad_up, grad_up, counts),
+            _weight_gradients(act_MF, grad_MD, act_MF, counts),
             None,
             None,
         )
@@ -96,16 +96,27 @@ def _products(
     return out_MO
 
 
-def _weight_gradients(x_MI: Tensor, grad_MO: Tensor, counts: list[int]) -> Tensor:
-    """``x_e^T grad_e`` of each expert; zero for one without rows."""
-    out_EIO = x_MI.new_zeros(len(counts), x_MI.shape[1], grad_MO.shape[1])
+def _weight_gradients(x_MI: Tensor, grad_MO: Tensor, own_M: Tensor, counts: list[int]) -> Tensor:
+    """``x_e^T grad_e`` of each expert; zero for one without rows.
+
+    ``own_M`` is x or grad, whichever nobody else reads: while an expert's product runs, the
+    excess rows of that one are zero.
+    """
+    out_EIO = x_MI.new_empty(len(counts), x_MI.shape[1], grad_MO.shape[1])
+    for expert, count in enumerate(counts):
+        if not count:
+            out_EIO[expert] = 0
     for expert, start, count in _spans(counts):
-        whole = count - count % MULTIPLE
-        main, rest = slice(start, start + whole), slice(start + whole, start + count)
-        if whole:
-            torch.mm(x_MI[main].T, grad_MO[main], out=out_EIO[expert])
-        if whole < count:
-            out_EIO[expert].addmm_(_padded(x_MI[rest]).T, _padded(grad_MO[rest]))
+        exact = slice(start, start + count)
+        rows = slice(start, start + _rounded(count))
+        if rows.stop > x_MI.shape[0]:
+            torch.mm(_padded(x_MI[exact]).T, _padded(grad_MO[exact]), out=out_EIO[expert])
+            continue
+        excess = own_M[exact.stop : rows.stop]
+        kept = excess.clone()
+        excess.zero_()
+        torch.mm(x_MI[rows].T, grad_MO[rows], out=out_EIO[expert])
+        excess.copy_(kept)
     return out_EIO
 
 

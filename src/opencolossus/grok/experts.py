@@ -33,8 +33,10 @@ class Experts(nn.Module):
         counts: list[int] = counts_E.tolist()
         if self._padded(x_MD) and self.gate is not None:
             return expert_products(x_MD, counts, self.gate, self.up, self.down, self.activation)
-        pieces = x_MD.split(counts)
-        return torch.cat([self._one(expert, x) for expert, x in enumerate(pieces)])
+        pieces = enumerate(x_MD.split(counts))
+        # Idle experts are skipped; of nothing at all one is made, for the sake of the gradient.
+        busy = [(expert, x) for expert, x in pieces if len(x)] or [(0, x_MD)]
+        return torch.cat([self._one(expert, x) for expert, x in busy])
 
     def _padded(self, x_MD: Tensor) -> bool:
         cpu_bf16 = x_MD.dtype == torch.bfloat16 and x_MD.device.type == "cpu"
