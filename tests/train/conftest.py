@@ -49,6 +49,12 @@ def describe(corpus) -> Callable[..., Description]:
     return lambda *sets: loads(SPEC, "test.yaml", sets, folder=corpus).description
 
 
+@pytest.fixture(scope="session")
+def describe_in() -> Callable[[Path], Description]:
+    """The description of the small run on the ``corpus`` of another folder."""
+    return lambda folder: loads(SPEC, "test.yaml", (), folder=folder).description
+
+
 class Heard:
     """A progress that remembers what it was told."""
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.load import loads
 from opencolossus.train.engine import Engine, Sums
 from opencolossus.train.guard import RUN_OF_BAD
 from opencolossus.train.run import train
@@ -76,17 +75,17 @@ def make(folder: Path, name: str, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("empty.txt", b"", "."),
-        ("short.txt", b"Hello there, how are you today? Fine.", "."),
+        ("empty.txt", b"", "document"),
+        ("short.txt", b"Hello there, how are you today? Fine.", "document"),
         ("binary.txt", b"\x00\x01\x02" * 50, "binary"),
         ("broken.jsonl", b'{"text": "one"}\n{"text": \n', "broken.jsonl:2"),
         ("picture.png", b"\x89PNG", "holds no file"),
     ],
 )
-def test_data_that_cannot_be_trained_on_ends_in_one_sentence(tmp_path, heard, name, content, said):
-    from conftest import SPEC
-
+def test_data_that_cannot_be_trained_on_ends_in_one_sentence(
+    describe_in, tmp_path, heard, name, content, said
+):
     make(tmp_path, name, content)
     with pytest.raises(UserError, match=said) as caught:
-        train(loads(SPEC, "t", (), folder=tmp_path).description, tmp_path / "run", heard)
+        train(describe_in(tmp_path), tmp_path / "run", heard)
     assert "\n" not in str(caught.value)

@@ -35,6 +35,13 @@ def test_a_usual_step_and_a_sudden_improvement_are_taken(calm):
     assert calm.fault(1.0, 0.1) is None
 
 
+def test_a_norm_a_third_above_a_very_quiet_level_is_no_explosion():
+    guard = Guard()
+    for _ in range(LEAST):
+        assert guard.fault(4.5, 0.155) is None
+    assert guard.fault(4.6, 0.209) is None
+
+
 def test_a_refused_step_does_not_become_the_usual(calm):
     for _ in range(5):
         assert calm.fault(3.0, 50.0) is not None

@@ -20,8 +20,6 @@ from opencolossus.train.checkpoint import Store, read_weights
 
 pytest.importorskip("torchft", reason="torchft is not installed (extra ft)")
 
-STEPS = 900
-"""Enough for a group to start again while the other goes on."""
 SPEC = """
 name: test
 model: grok-micro
@@ -29,25 +27,24 @@ run:
   name: test
   data: {{path: corpus}}
   tokens: {tokens}
-  batch: 128
+  batch: 512
   sequence: 64
   precision: fp32
   optimiser: {{name: muon, learning_rate: 1e-3, matrix_learning_rate: 2e-3}}
   schedule: {{kind: constant, warmup: 0}}
-  checkpoint_every: 10
+  checkpoint_every: 1
 """
 
 
 @contextmanager
 def started(log: Path, *command: object, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program in a process group of its own, of which nothing is left in the end."""
+    """A program of which nothing is left in the end."""
     with log.open("ab") as said:
         process = subprocess.Popen(
             [str(word) for word in command],
             env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
             stdout=said,
             stderr=said,
-            start_new_session=True,
         )
     try:
         yield process
@@ -56,9 +53,12 @@ def started(log: Path, *command: object, **variables: str) -> Iterator[subproces
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it started, as a power cut would."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """End a program and the processes that it started, as a power cut would."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with suppress(OSError):
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
@@ -95,8 +95,8 @@ def train(spec: Path, out: Path, *options: str) -> list[object]:
 
 def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpus, tmp_path):
     spec, short = corpus / "replicas.yaml", corpus / "undisturbed.yaml"
-    spec.write_text(SPEC.format(tokens=128 * STEPS))
-    short.write_text(SPEC.format(tokens=128 * 150))
+    spec.write_text(SPEC.format(tokens=10**8))
+    short.write_text(SPEC.format(tokens=512 * 60))
     one, two, alone = tmp_path / "one", tmp_path / "two", tmp_path / "alone"
     address = f"127.0.0.1:{free_port()}"
     lighthouse = {"TORCHFT_LIGHTHOUSE": f"http://{address}"}
@@ -123,13 +123,21 @@ def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpu
         assert events(one, "groups")[-1]["groups"] == 1
 
         second = group(two, "--resume")
-        assert first.wait(timeout=200) == 0, log.read_text()[-6000:]
-        assert second.wait(timeout=60) == 0, log.read_text()[-6000:]
+        wait(lambda: len(events(two, "start")) == 2 and step(two) > lost + 20, second, log)
+        wait(lambda: step(one) >= events(two, "healed")[-1]["step"] + 20, first, log)
+        assert events(one, "groups")[-1]["groups"] == 2
+        for process in (first, second):
+            process.terminate()
+        for process in (first, second):
+            process.wait(timeout=100)
     healed = events(two, "healed")[-1]["step"]
-    assert lost + 20 <= healed < STEPS
-    assert events(one, "groups")[-1]["groups"] == 2
+    assert healed >= lost + 20
 
-    weights = [read_weights(Store(folder, print).path(STEPS)) for folder in (one, two)]
+    stores = Store(one, print), Store(two, print)
+    # One may have taken a step more, without the other.
+    both = max(set(stores[0].steps()) & set(stores[1].steps()))
+    assert both >= healed + 10
+    weights = [read_weights(store.path(both)) for store in stores]
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
 
@@ -138,6 +146,6 @@ def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpu
         assert process.wait(timeout=200) == 0
     expected = {event["step"]: event["loss"] for event in events(alone, "step")}
     found = {event["step"]: event["loss"] for event in events(one, "step")}
-    assert max(expected) == 150
+    assert max(expected) == 60
     for number, loss in expected.items():
         assert found[number] == pytest.approx(loss, rel=1e-4)

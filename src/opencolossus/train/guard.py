@@ -14,8 +14,11 @@ SIGMAS = 6.0
 """Standard deviations above the mean at which a step counts as exploding (same source)."""
 LEAST = 32
 """Steps seen before anything but a non-finite number can be called unusual."""
-LEVEL_FLOOR = 0.05
-"""Smallest standard deviation, as a share of the mean: a very quiet run is not oversensitive."""
+LOSS_FLOOR, NORM_FLOOR = 0.1, 0.5
+"""Smallest standard deviations, as shares of the mean: a quiet run is not oversensitive.
+
+A loss thus may reach 1.6 times its mean and a norm 4 times; clipping bounds what that can do.
+"""
 RUN_OF_BAD = 8
 """Bad steps in a row after which the run goes back to its last checkpoint."""
 
@@ -42,11 +45,14 @@ class Guard:
         return reason
 
     def _reason(self, loss: float, norm: float) -> str | None:
-        for name, value, seen in (("loss", loss, self.losses), ("gradient norm", norm, self.norms)):
+        for name, value, seen, floor in (
+            ("loss", loss, self.losses, LOSS_FLOOR),
+            ("gradient norm", norm, self.norms, NORM_FLOOR),
+        ):
             if not math.isfinite(value):
                 return f"{name} is {value}"
-            if len(seen) >= LEAST and value > _limit(seen):
-                return f"{name} {value:.3g} is over {SIGMAS:g} sigma of the last {len(seen)} steps"
+            if len(seen) >= LEAST and value > (limit := _limit(seen, floor)):
+                return f"{name} {value:.3g} is over {limit:.3g}, {SIGMAS:g} sigma above its mean"
         return None
 
     @property
@@ -70,6 +76,6 @@ class Guard:
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
 
 
-def _limit(seen: deque[float]) -> float:
+def _limit(seen: deque[float], floor: float) -> float:
     mean = statistics.fmean(seen)
-    return mean + SIGMAS * max(statistics.pstdev(seen), LEVEL_FLOOR * mean)
+    return mean + SIGMAS * max(statistics.pstdev(seen), floor * mean)

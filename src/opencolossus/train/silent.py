@@ -9,7 +9,7 @@ import torch.distributed as dist
 from opencolossus.specs.errors import UserError
 from opencolossus.train import world
 
-GRACE = 10.0
+GRACE = 5.0
 """Seconds within which the processes that noticed a failure all say so."""
 
 

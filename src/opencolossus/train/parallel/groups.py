@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import product
 
 import torch.distributed as dist
@@ -98,13 +99,16 @@ def alone() -> Groups:
     return Groups(sizes, Place(0, 0, 0, 0), *[one] * 10)
 
 
-def build(sizes: Sizes, rank: int) -> Groups:
-    """All groups; every process must call this at the same time, with the same sizes."""
+def build(sizes: Sizes, rank: int, patience: timedelta | None = None) -> Groups:
+    """All groups; every process must call this at the same time, with the same sizes.
+
+    In each, a process that does not answer for ``patience`` is given up.
+    """
     places = {Place.of(r, sizes): r for r in range(sizes.processes)}
     here = Place.of(rank, sizes)
 
     def by(key: Callable[[Place], object]) -> Group:
-        return _group_by(places, key, rank)
+        return _group_by(places, key, rank, patience)
 
     return Groups(
         sizes=sizes,
@@ -118,32 +122,37 @@ def build(sizes: Sizes, rank: int) -> Groups:
         experts=by(lambda p: (p.pipeline, p.data // sizes.expert, p.context)),
         same_experts=by(lambda p: (p.pipeline, p.data % sizes.expert, p.tensor)),
         stage=by(lambda p: p.pipeline),
-        ends=_ends(places, sizes, rank),
+        ends=_ends(places, sizes, rank, patience),
     )
 
 
-def _group_by(places: dict[Place, int], key: Callable[[Place], object], rank: int) -> Group:
+def _group_by(
+    places: dict[Place, int],
+    key: Callable[[Place], object],
+    rank: int,
+    patience: timedelta | None,
+) -> Group:
     members: dict[object, list[int]] = {}
     for place, r in places.items():
         members.setdefault(key(place), []).append(r)
-    return _make(members.values(), rank)
+    return _make(members.values(), rank, patience)
 
 
-def _ends(places: dict[Place, int], sizes: Sizes, rank: int) -> Group:
+def _ends(places: dict[Place, int], sizes: Sizes, rank: int, patience: timedelta | None) -> Group:
     last = sizes.pipeline - 1
     pairs = []
     for d, c, t in product(range(sizes.data), range(sizes.context), range(sizes.tensor)):
         ends = [places[Place(p, d, c, t)] for p in sorted({0, last})]
         pairs.append(ends)
         pairs += [[places[Place(p, d, c, t)]] for p in range(1, last)]
-    return _make(pairs, rank)
+    return _make(pairs, rank, patience)
 
 
-def _make(members: Iterable[list[int]], rank: int) -> Group:
+def _make(members: Iterable[list[int]], rank: int, patience: timedelta | None) -> Group:
     """Make every group (a collective act), keep the one that this rank is in."""
     found = None
     for ranks in members:
-        group = dist.new_group(ranks) if len(ranks) > 1 else None
+        group = dist.new_group(ranks, timeout=patience) if len(ranks) > 1 else None
         if rank in ranks:
             found = Group(tuple(ranks), ranks.index(rank), group)
     if found is None:

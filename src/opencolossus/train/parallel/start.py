@@ -42,7 +42,7 @@ def start(layout: Layout, model: Model, run: Run, patience: float = PATIENCE) ->
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if not dist.is_initialized():
         dist.init_process_group(backend, timeout=timedelta(seconds=patience), **_meeting(patience))
-    return groups.build(sizes, dist.get_rank())
+    return groups.build(sizes, dist.get_rank(), timedelta(seconds=patience))
 
 
 def _meeting(patience: float) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""What a run says about itself, to programs and to people."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import socket
+import urllib.request
+from dataclasses import replace
+
+import pytest
+
+from opencolossus.specs.errors import UserError
+from opencolossus.train.console import Lines, eta
+from opencolossus.train.telemetry import Gauges, Log, StepRecord
+
+RECORD = StepRecord(
+    step=3,
+    tokens=300,
+    loss=2.5,
+    gradient_norm=0.5,
+    learning_rate=1.0,
+    seconds=0.1,
+    tokens_per_second=1000.0,
+    mfu=0.4,
+    expert_load=1.2,
+    epoch=0,
+    skipped=0,
+    memory=10**9,
+)
+
+
+def test_every_line_is_strict_json_even_where_the_loss_is_not_a_number(tmp_path):
+    log = Log(tmp_path)
+    log.write("step", **vars(replace(RECORD, loss=math.nan, gradient_norm=math.inf)))
+    log.close()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    event = json.loads(line, parse_constant=refuse)
+    assert (event["loss"], event["gradient_norm"]) == ("nan", "inf")
+
+
+def test_a_line_torn_by_a_kill_does_not_spoil_the_next(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"event": "step"}\n{"event": "st')
+    log = Log(tmp_path)
+    log.write("start", step=1)
+    log.close()
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["event"] == "start"
+    assert len(lines) == 3
+
+
+def test_metrics_are_served(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    gauges = Gauges(tmp_path, port)
+    gauges.show(RECORD)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    assert "colossus_train_tokens_per_second 1000.0" in text
+    with pytest.raises(UserError, match=f"--metrics-port {port}"):
+        Gauges(tmp_path, port)
+
+
+def test_a_log_gets_plain_lines_now_and_then():
+    out = io.StringIO()
+    lines = Lines(out)
+    for step in range(1, 50):
+        lines.step(replace(RECORD, step=step), step / 50, 5.0)
+    lines.step(replace(RECORD, step=50), 1.0, 0.0)
+    first, last = out.getvalue().splitlines()
+    assert first.split()[:2] == ["step", "1"]
+    assert last.split()[:2] == ["step", "50"]
+    assert "\r" not in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(5, "0:05 left"), (65, "1:05 left"), (3725, "1:02:05 left"), (90000, "1 d 1 h left")],
+)
+def test_time_to_go_is_written_for_people(seconds, said):
+    assert eta(seconds) == said
