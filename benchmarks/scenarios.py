@@ -10,6 +10,7 @@ from pathlib import Path
 from opencolossus.report.simulation_story import LOSSES, story
 from opencolossus.specs.load import load
 from opencolossus.twin.record import Record
+from opencolossus.twin.runs import many
 from opencolossus.twin.simulate import simulate
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +25,8 @@ SCENARIOS = (
     "permit",
     "storm",
 )
+RUNS = {"christmas": 100}
+"""Scenarios whose question is about luck."""
 MOST_EVENTS = 16
 
 
@@ -31,8 +34,13 @@ def page(name: str) -> str:
     """The page of one scenario."""
     text = (ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
     title, question, body = split(text)
-    record = simulate(load(ROOT / "examples" / f"{name}.yaml").description)
+    description = load(ROOT / "examples" / f"{name}.yaml").description
     command = f"colossus simulate examples/{name}.yaml --open"
+    if name in RUNS:
+        command += f" --runs {RUNS[name]}"
+        record = many(description, RUNS[name])
+    else:
+        record = simulate(description)
     return "\n".join(
         [
             f"# {title}",

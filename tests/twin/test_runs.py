@@ -1,6 +1,7 @@
 """Many seeds."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from opencolossus.faults.goodput import renewal_goodput
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.twin.executors import executor
+from opencolossus.twin.operating import Operating
 from opencolossus.twin.runs import many
 from opencolossus.twin.simulate import simulate
 
@@ -17,10 +19,26 @@ from opencolossus.twin.simulate import simulate
 def test_quantiles_are_those_of_the_runs(small: Description) -> None:
     found = many(small, 9, seed=3, planner=plain, workers=1)
     each = [simulate(small, seed=s, planner=plain).summary["tokens"] for s in range(3, 12)]
+    # The planner of the tests claims no error, so luck changes nothing.
     quantiles = found.summary["runs"]["figures"]["tokens"]
     assert quantiles["p50"] == pytest.approx(np.median(each))
     assert min(each) <= quantiles["p5"] <= quantiles["p95"] <= max(each)
     assert found.summary["runs"]["count"] == 9
+
+
+def uncertain(*given: object) -> Operating:
+    return replace(plain(*given), spread=0.1)  # type: ignore[arg-type]
+
+
+def test_an_uncertain_step_time_widens_the_spread(small: Description) -> None:
+    found = many(small, 60, planner=uncertain, workers=1).summary["runs"]["figures"]["tokens"]
+    # Tokens follow the step time: 90 % of a log-normal with a deviation of 0.1.
+    assert np.log(found["p95"] / found["p5"]) == pytest.approx(2 * 1.645 * 0.1, rel=0.35)
+
+
+def test_luck_moves_the_rate_by_its_deviations(small: Description) -> None:
+    usual, slow = (simulate(small, planner=uncertain, luck=z) for z in (0.0, 1.0))
+    assert slow["tokens"].sum() == pytest.approx(usual["tokens"].sum() * np.exp(-0.1))
 
 
 def test_processes_and_other_executors_find_the_same(small: Description) -> None:

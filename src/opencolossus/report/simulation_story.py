@@ -98,7 +98,7 @@ def _runs_sentence(s: dict[str, Any]) -> str:
     tokens, finish = runs["figures"]["tokens"], runs["finish"]
     low, high = (day(finish[q]) if finish[q] else "never" for q in ("p5", "p95"))
     done, most = count(tokens["p5"]), count(tokens["p95"])
-    text = f"Over {runs['count']} seeds, 90 % of the runs "
+    text = f"Over {runs['count']} draws of failures and of the step time, 90 % of the runs "
     text += f"end between {low} and {high}" if low != high else f"end on {low}"
     if done != most:
         text += f" and trained on {done} to {most} tokens in this time"

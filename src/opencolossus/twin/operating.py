@@ -27,6 +27,8 @@ class Operating:
     """Work between checkpoints, in s."""
     write: float = 0.0
     """Time that one checkpoint holds up the run, in s."""
+    spread: float = 0.0
+    """Standard deviation of the logarithm of the step time: how far predictions are off."""
     layout: str = ""
     """For people."""
     assumptions: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,6 +14,9 @@ from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.evidence import Fact
 from opencolossus.twin.operating import Operating
+
+NINETY = 1.645
+"""Standard deviations from the middle of a normal distribution to either end of its 90 %."""
 
 
 class Planner(Protocol):
@@ -97,6 +101,7 @@ def operating(description: Description, plan: Plan) -> Operating:
         replica=max(plan.gpus // plan.data_parallel, 1),
         interval=plan.survival.checkpoint_interval,
         write=plan.survival.checkpoint_write,
+        spread=max(math.log(plan.interval.high / plan.interval.low), 0.0) / (2 * NINETY),
         layout=layout_text(plan),
         assumptions=plan.assumptions,
     )

@@ -41,6 +41,8 @@ class Scene:
     fabric: Clos
     """Sized for the whole cluster; parts are on in proportion to the GPUs that are."""
     storages: dict[str, Storage]
+    luck: float
+    """How the step time turns out, in standard deviations of its prediction; below 0 is faster."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def play(
     )
     shares, waiting = _time(scene, epochs, stops)
     tokens, shares, waiting = _until_done(
-        scene, shares, waiting, epochs.by_hour("rate") * speed * working
+        scene, shares, waiting, _rate(scene, epochs) * speed * working
     )
 
     running = np.clip((shares.work + shares.rework) / HOUR, 0.0, 1.0)
@@ -129,6 +131,11 @@ def play(
         limit=limit,
         dispatch=fed,
     )
+
+
+def _rate(scene: Scene, epochs: Epochs) -> Array:
+    """Tokens per second at the planned cap, as the step time turns out."""
+    return epochs.by_hour("rate") * np.exp(-scene.luck * epochs.by_hour("spread"))
 
 
 def _per_node(cluster: Cluster) -> Array:

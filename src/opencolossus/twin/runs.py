@@ -1,4 +1,4 @@
-"""Many seeds: the spread that dice alone make."""
+"""Many seeds: the spread that failures and the error of the step time make together."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from opencolossus.twin.simulate import simulate
 
 Array = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+LUCK = 1
+"""Sets the stream of the step time's error apart from those of the failures."""
 FIGURES = ("tokens", "ettr", "goodput", "interruptions", "energy", "co2", "nox", "water")
 
 
@@ -50,6 +52,8 @@ def many(
 ) -> Record:
     """Play ``runs`` seeds from ``seed`` on; return the first record with quantiles of all.
 
+    Each run but the first draws how far the planner's step time is off, besides its failures.
+
     ``summary["runs"]`` holds the quantiles of the figures; columns ``band.low`` and ``band.high``
     hold the tokens per hour whose sums bound 90 % of the runs. Seeds are spread over ``workers``
     processes (one per core), or over any ``executor`` with a ``map``.
@@ -70,8 +74,10 @@ def many(
 
 
 def one(description: Description, planner: Planner, cheapest: bool, seed: int) -> One:
-    """Play one seed and keep its figures."""
-    return _kept(simulate(description, seed=seed, planner=planner, cheapest=cheapest))
+    """Play one seed and keep its figures; the seed also draws how the step time turns out."""
+    luck = float(np.random.default_rng((seed, LUCK)).standard_normal())
+    found = simulate(description, seed=seed, planner=planner, cheapest=cheapest, luck=luck)
+    return _kept(found)
 
 
 def _kept(record: Record) -> One:

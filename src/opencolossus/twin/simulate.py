@@ -41,10 +41,12 @@ def simulate(
     seed: int | None = None,
     planner: planners.Planner | None = None,
     cheapest: bool = False,
+    luck: float = 0.0,
 ) -> Record:
     """Play ``description`` hour by hour over its calendar.
 
     ``cheapest`` dispatches by linear programming over all hours instead of by merit order.
+    ``luck`` is how the step time turns out, in standard deviations of its prediction.
     Power, caps, plans and weather are determined; failures and repairs are drawn from ``seed``
     (the calendar's if left out). The same seed gives the same record.
 
@@ -53,7 +55,7 @@ def simulate(
             or the site cannot power one replica of the model on any day.
     """
     planner = planner or planners.Searched()
-    scene = _scene(description)
+    scene = _scene(description, luck)
     seed = _seed(description) if seed is None else seed
     lasting, brief = contracted(scene.site, scene.hours), available(scene.site, scene.hours)
     used_up: dict[str, int] = {}
@@ -118,7 +120,7 @@ def _record(
     )
 
 
-def _scene(description: Description) -> Scene:
+def _scene(description: Description, luck: float) -> Scene:
     site, cluster, calendar = description.site, description.cluster, description.calendar
     if site is None or cluster is None:
         raise UserError("simulate needs a site and a cluster; see examples/memphis.yaml")
@@ -146,6 +148,7 @@ def _scene(description: Description) -> Scene:
         fleet=fleet(cluster, failures, hours),
         fabric=_fabric(cluster),
         storages=storages,
+        luck=luck,
     )
 
 
