@@ -19,8 +19,9 @@ from opencolossus.grok import fused, kernels
 IGNORED = -100
 """Target of a token that does not count."""
 
-CHUNK_LOGITS = 1 << 23
-"""Logits held at once: 16 MB in bf16. Larger products run slower, smaller ones add up more."""
+CHUNK_LOGITS = 1 << 22
+"""Logits held at once: 8 MB in bf16. Smaller chunks add up more often; larger ones are memory
+that the allocator hands back to the system and has to ask for again, page by page."""
 
 
 @dataclass(frozen=True)
