@@ -18,6 +18,8 @@ from opencolossus.specs.units import COUNT, DAY, POWER, show
 if TYPE_CHECKING:
     from opencolossus.plan.search import Found
 
+FLAT = 0.02
+"""Differences in speed below this are well within the error of any plan."""
 FRACTIONS = (0.4, 0.6, 0.8)
 """Shares of the GPUs that the Pareto front also tries, beside all of them."""
 
@@ -31,7 +33,11 @@ def detailed(plan: Plan, description: Description, fleet: Fleet, found: Found) -
             "pareto": tuple(front([*points, *_with_fewer(description, fleet, found)])),
             "alternatives": alternatives.nearest(found),
             "sensitivities": sensitivity.sensitivities(plan, description, fleet, found),
-            "advice": (*advice(plan, description, found.gpus), *growth(plan, description, fleet)),
+            "advice": (
+                *advice(plan, description, found.gpus),
+                *flatness(points),
+                *growth(plan, description, fleet),
+            ),
         }
     )
 
@@ -115,6 +121,19 @@ def front(points: list[CapPoint]) -> list[ParetoPoint]:
 
 def _goals(one: CapPoint) -> tuple[float, float, float]:
     return one.days, one.energy_per_token, one.dollars
+
+
+def flatness(points: list[CapPoint]) -> Iterator[str]:
+    """How little the choice between more GPUs and more watts for each matters, where it does."""
+    best = max((p.tokens_per_day for p in points), default=0.0)
+    near = [p for p in points if p.tokens_per_day >= (1 - FLAT) * best]
+    low, high = min(near, key=lambda p: p.cap), max(near, key=lambda p: p.cap)
+    if high.cap > 1.15 * low.cap and low.gpus > 1.05 * high.gpus:
+        yield (
+            f"The choice of cap is flat: {low.gpus:,} GPUs at {show(low.cap, POWER, 3)} and "
+            f"{high.gpus:,} at {show(high.cap, POWER, 3)} differ by less than {FLAT:.0%} in tokens "
+            "a day."
+        )
 
 
 def growth(plan: Plan, description: Description, fleet: Fleet) -> Iterator[str]:

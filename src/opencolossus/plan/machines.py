@@ -72,6 +72,7 @@ def machine(
         hop=fabric.latency,
         matrix16=reach.matrix16,
         matrix=low,
+        older=reach.older,
         reach=reach.memory,
         link_reach=calibration.link,
         clock=np.asarray(clock, dtype=np.float64),
@@ -98,6 +99,7 @@ def code(
     scale = calibration.micro_scaling if micro_scaling else 1.0
     return Code.make(
         flash=float(software.flash_attention),
+        native=float(software.native_attention),
         sequence_parallel=float(software.sequence_parallel),
         gradient=float(software.gradient_bytes),
         overlap_gradients=float(software.overlap_gradients),

@@ -69,6 +69,7 @@ class Measured:
         return replace(
             self.base_machine,
             matrix16=np.array([r.matrix16 for r in reach]),
+            older=np.array([r.older for r in reach]),
             matrix=np.array(low),
             reach=np.array([r.memory for r in reach]),
             nic=self.base_machine.nic * shares,
