@@ -57,6 +57,8 @@ def plan_epochs(
 ) -> Epochs:
     """Search a plan for each epoch; equal ones in a row are one.
 
+    Where supply and fleet have only grown and the new plan is no faster, the old one stays.
+
     ``limit`` [H] is the power in W that the sources can give for longer than hours.
 
     Raises:
@@ -72,6 +74,7 @@ def plan_epochs(
     effectiveness = pue(site.cooling, 1.0, *weather)
     plans: list[Operating] = []
     kept: list[int] = []
+    searched = 0
     refusals: list[UserError] = []
     for start, end in zip(starts, ends, strict=True):
         plan = IDLE
@@ -83,6 +86,10 @@ def plan_epochs(
                 plan = planner(description, day, float(limit[start]), ready, worst)
             except UserError as error:
                 refusals.append(error)
+        grown = (fleet.ready[:, start] >= fleet.ready[:, searched]).all()
+        if plans and grown and limit[start] >= limit[searched] and plan.rate <= plans[-1].rate:
+            continue  # nobody stops a run for a plan that is no faster
+        searched = int(start)
         if not plans or plan != plans[-1]:
             plans.append(plan)
             kept.append(int(start))
