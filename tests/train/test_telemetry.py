@@ -26,6 +26,7 @@ RECORD = StepRecord(
     mfu=0.4,
     expert_load=1.2,
     epoch=0,
+    row=48,
     skipped=0,
     memory=10**9,
 )

@@ -166,6 +166,7 @@ class Loop:
             mfu=speed * self.flops_per_token / self.peak_flops if self.peak_flops else None,
             expert_load=load,
             epoch=training.loader.epoch,
+            row=training.loader.position,
             skipped=training.guard.skipped,
             memory=peak_memory(training.device),
         )

@@ -41,6 +41,8 @@ class StepRecord:
     expert_load: float | None
     """Tokens of the busiest expert per mean, largest over layers; 1 is perfect balance."""
     epoch: int
+    row: int
+    """Of the epoch's rows, the next to be read; with ``epoch`` the position in the data."""
     skipped: int
     """Steps skipped since the start of the run."""
     memory: int
@@ -57,6 +59,7 @@ GAUGES = {
     "mfu": "Model FLOPs utilisation of the last step",
     "expert_load": "Tokens of the busiest expert per mean, largest over layers",
     "epoch": "Passes over the data begun",
+    "row": "Next row of the epoch to be read",
     "skipped": "Steps skipped because they would have harmed the weights",
     "memory": "Peak memory of the first process in bytes",
 }
