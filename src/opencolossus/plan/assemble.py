@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opencolossus.plan import compare, lattice, mixed, supply, survive, trust
 from opencolossus.plan.fleet import Fleet
@@ -76,7 +76,6 @@ def plan(
     step_time = max(part.seconds for part in parts)
     tokens = sum(float(part.one.batch[0]) for part in parts) * run.sequence
     rate = tokens / step_time
-    flops_token = model.training_flops_per_token(run.sequence)
     gpu = pricing.pool.node.gpu
     share, survival = fleet.survival(pricing.pool, gpus, model, data)
     power = watts(fleet, parts)
@@ -89,17 +88,8 @@ def plan(
         dollars = days * supply.dollars_per_day(
             fleet.site, power.facility, fleet.day, fleet.weather
         )
-    peak = sum(p.gpus * p.found.pricing.pool.node.gpu.peak_flops(run.precision) for p in parts)
     result = Plan(
-        name=description.name,
-        day=fleet.day,
-        model=model.name,
-        cluster=fleet.cluster.name,
-        gpu=gpu.name,
-        software=pricing.software.name,
-        precision=run.precision,
-        parameters=model.parameters,
-        active_parameters=model.active_parameters,
+        **_identity(description, fleet, pricing),
         layout=layout,
         data_parallel=data,
         schedule=schedule,
@@ -110,8 +100,7 @@ def plan(
         clock=float(speed_at_cap(gpu, main.found.cap)),
         step_time=step_time,
         tokens_per_second=rate,
-        mfu=rate * flops_token / peak,
-        flops=run.tokens * flops_token,
+        mfu=rate * model.training_flops_per_token(run.sequence) / peak(parts, run),
         step=step_parts(main.cost, waiting=step_time - main.seconds),
         memory=memory_parts(main.held, gpu.memory),
         power=power,
@@ -131,6 +120,28 @@ def plan(
         layouts_feasible=sum(len(f.priced) for f in found),
     )
     return compare.detailed(result, description, fleet, main.found) if detail else result
+
+
+def _identity(description: Description, fleet: Fleet, pricing: Pricing) -> dict[str, Any]:
+    """What is planned, and on what."""
+    model, run = description.model, description.run
+    return {
+        "name": description.name,
+        "day": fleet.day,
+        "model": model.name,
+        "cluster": fleet.cluster.name,
+        "gpu": pricing.pool.node.gpu.name,
+        "software": pricing.software.name,
+        "precision": run.precision,
+        "parameters": model.parameters,
+        "active_parameters": model.active_parameters,
+        "flops": run.tokens * model.training_flops_per_token(run.sequence),
+    }
+
+
+def peak(parts: Sequence[Part], run: Run) -> float:
+    """FLOP/s of all GPUs at work, as on their data sheets."""
+    return sum(p.gpus * p.found.pricing.pool.node.gpu.peak_flops(run.precision) for p in parts)
 
 
 def hardware(parts: Sequence[Part]) -> float | None:

@@ -127,6 +127,8 @@ def flatness(points: list[CapPoint]) -> Iterator[str]:
     """How little the choice between more GPUs and more watts for each matters, where it does."""
     best = max((p.tokens_per_day for p in points), default=0.0)
     near = [p for p in points if p.tokens_per_day >= (1 - FLAT) * best]
+    if not near:
+        return
     low, high = min(near, key=lambda p: p.cap), max(near, key=lambda p: p.cap)
     if high.cap > 1.15 * low.cap and low.gpus > 1.05 * high.gpus:
         yield (
