@@ -185,8 +185,8 @@ def amount(value: float, dimension: units.Dimension) -> str:
 
 
 def count(value: float) -> str:
-    """A number of tokens with three digits."""
-    return units.show(value, units.COUNT, 3)
+    """A number of tokens with three digits, in trillions where there are a thousand of them."""
+    return f"{value / 1e12:,.0f}T" if value >= 999.5e12 else units.show(value, units.COUNT, 3)
 
 
 def short_day(text: str) -> str:
