@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.load import loads
 from opencolossus.train.checkpoint import Store, read_weights
+from opencolossus.train.run import train
 
 pytest.importorskip("torchft", reason="torchft is not installed (extra ft)")
 
@@ -79,6 +82,12 @@ def step(folder: Path) -> float:
     return max((event["step"] for event in events(folder, "step")), default=0)
 
 
+def steps_together(folder: Path) -> float:
+    """Steps since the groups are two."""
+    known = events(folder, "groups")[-1:]
+    return step(folder) - known[0]["step"] if known and known[0]["groups"] == 2 else 0
+
+
 def wait(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 120
     while not true():
@@ -87,16 +96,15 @@ def wait(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) 
         time.sleep(0.05)
 
 
-def train(spec: Path, out: Path, *options: str) -> list[object]:
+def command(spec: Path, out: Path, *options: str) -> list[object]:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1")
     port = ("--nnodes=1", f"--master-port={free_port()}")
     return [*torchrun, *port, "-m", "opencolossus", "train", spec, "--out", out, *options]
 
 
-def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpus, tmp_path):
-    spec, short = corpus / "replicas.yaml", corpus / "undisturbed.yaml"
+def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpus, heard, tmp_path):
+    spec = corpus / "replicas.yaml"
     spec.write_text(SPEC.format(tokens=10**8))
-    short.write_text(SPEC.format(tokens=512 * 60))
     one, two, alone = tmp_path / "one", tmp_path / "two", tmp_path / "alone"
     address = f"127.0.0.1:{free_port()}"
     lighthouse = {"TORCHFT_LIGHTHOUSE": f"http://{address}"}
@@ -110,13 +118,12 @@ def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpu
         )
 
         def group(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-            command = train(spec, folder, *options)
-            found = started(log, *command, REPLICA_GROUP_ID=folder.name, **lighthouse)
+            words = command(spec, folder, *options)
+            found = started(log, *words, REPLICA_GROUP_ID=folder.name, **lighthouse)
             return stack.enter_context(found)
 
         first, second = group(one), group(two)
-        wait(lambda: step(one) >= 30 and step(two) >= 30, second, log)
-        assert events(one, "groups")[-1]["groups"] == 2
+        wait(lambda: steps_together(one) >= 10, second, log)
         kill(second)
         lost = step(two)
         wait(lambda: step(one) >= lost + 20, first, log)
@@ -142,10 +149,27 @@ def test_a_group_dies_the_other_goes_on_and_both_end_with_the_same_weights(corpu
         assert torch.equal(tensor, weights[1][name]), name
 
     # What was learnt does not depend on who was there: the batch is shared, not multiplied.
-    with started(log, *train(short, alone)) as process:
-        assert process.wait(timeout=200) == 0
+    train(loads(SPEC.format(tokens=512 * 80), folder=corpus).description, alone, heard)
     expected = {event["step"]: event["loss"] for event in events(alone, "step")}
-    found = {event["step"]: event["loss"] for event in events(one, "step")}
-    assert max(expected) == 60
+    # The group that joined later lacks the steps before.
+    steps = [*events(two, "step"), *events(one, "step")]
+    found = {event["step"]: event["loss"] for event in steps}
+    assert max(expected) == 80
     for number, loss in expected.items():
         assert found[number] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("run.time_limit=1 h", "no common clock: leave run.time_limit out"),
+        ("run.seed=0", "start each replica group with torchrun"),
+    ],
+)
+def test_what_replica_groups_cannot_do_is_one_sentence(
+    describe, heard, tmp_path, monkeypatch, override, sentence
+):
+    monkeypatch.setenv("TORCHFT_LIGHTHOUSE", "http://127.0.0.1:1")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(UserError, match=sentence):
+        train(describe(override), tmp_path / "run", heard)

@@ -77,8 +77,15 @@ class Replicas(Alone):
         return int(self._manager.num_participants())
 
     def begin(self) -> None:
-        """Find out who is there; a group that fell behind takes over another's state now."""
-        self._manager.start_quorum()
+        """Find out who is there; a group that fell behind takes over another's state now.
+
+        Raises:
+            UserError: the lighthouse does not answer.
+        """
+        try:
+            self._manager.start_quorum()
+        except (RuntimeError, OSError) as error:
+            raise _unanswered(error) from error
 
     def part(self, rows: Rows) -> Rows:
         """This group's rows of those that this process would read if there were no other group.
@@ -134,15 +141,27 @@ def _manager(
         ) from None
     kind = ProcessGroupNCCL if torch.cuda.is_available() else ProcessGroupGloo
     limit = timedelta(seconds=patience)
-    return Manager(
-        pg=kind(timeout=limit),
-        load_state_dict=load,
-        state_dict=state,
-        min_replica_size=1,
-        use_async_quorum=False,  # who is there decides which rows to read
-        timeout=limit,
-        quorum_timeout=limit,
-        rank=world.rank(),
-        world_size=world.size(),
-        replica_id=os.environ.get(GROUP, "group"),
+    try:
+        return Manager(
+            pg=kind(timeout=limit),
+            load_state_dict=load,
+            state_dict=state,
+            min_replica_size=1,
+            use_async_quorum=False,  # who is there decides which rows to read
+            timeout=limit,
+            quorum_timeout=limit,
+            connect_timeout=limit,
+            rank=world.rank(),
+            world_size=world.size(),
+            replica_id=os.environ.get(GROUP, "group"),
+        )
+    except (RuntimeError, OSError) as error:
+        raise _unanswered(error) from error
+
+
+def _unanswered(error: Exception) -> UserError:
+    why = (str(error).splitlines() or [""])[0][:200]
+    return UserError(
+        f"the lighthouse at {os.environ.get(LIGHTHOUSE)} does not answer; start torchft_lighthouse "
+        f"there, and go on by --resume ({why})"
     )
