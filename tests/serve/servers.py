@@ -144,7 +144,7 @@ def question(text: str = "hello", **more: object) -> dict[str, object]:
     return {"model": MODEL, "messages": [{"role": "user", "content": text}], **more}
 
 
-def wait_until(condition: object, seconds: float = 20.0) -> None:
+def wait_until(condition: object, seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     assert callable(condition)
     end = time.monotonic() + seconds

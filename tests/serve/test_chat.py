@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -15,7 +16,11 @@ from pathlib import Path
 import pytest
 
 from opencolossus.cli.chat import chat
-from opencolossus.serve.terminal import printable
+from opencolossus.data.tokenizer import Tokenizer
+from opencolossus.serve.conversation import Speaker
+from opencolossus.serve.engine import Engine
+from opencolossus.serve.request import Sampling
+from opencolossus.serve.terminal import Settings, Terminal, printable
 from opencolossus.specs.errors import UserError
 
 CHAT = [sys.executable, "-m", "opencolossus", "chat"]
@@ -40,10 +45,10 @@ def test_a_pipe_gives_one_answer_per_line(run_folder: Path) -> None:
     arguments = [str(run_folder), "--seed", "1", "--max-tokens", "1", "--temperature", "0"]
     done = subprocess.run(
         [*CHAT, *arguments],
-        input=b"hello\n\nhow are you\n",
+        input=b"hello\n\nhow are \xff you\n",
         env=ENVIRONMENT,
         capture_output=True,
-        timeout=120,
+        timeout=200,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
@@ -83,6 +88,29 @@ def test_a_run_that_cannot_speak_says_why(
     assert "is damaged" in capsys.readouterr().err
 
 
+def test_the_commands_of_the_conversation(
+    run_folder: Path, tokenizer: Tokenizer, engine: Engine
+) -> None:
+    lines = iter(
+        ["/retry", "hello", "/retry", "/seed 3", "/retry", "/system be brief", "/seed", "/nonsense",
+         "/temperature hot", "thank you", "/exit", "never read"]
+    )  # fmt: skip
+    out = io.StringIO()
+    settings = Settings(Sampling(temperature=1.0), 5)
+    speaker = Speaker(engine, tokenizer)
+    terminal = Terminal(speaker, settings, out, lambda: next(lines), person=True)
+    terminal.run()
+    said = out.getvalue().splitlines()
+    assert said[0] == "there is no message to answer yet"
+    assert [turn.role for turn in terminal.turns] == ["user", "assistant"]
+    assert terminal.turns[0].content == "thank you"
+    assert terminal.settings.system == "be brief"
+    assert terminal.settings.sampling.seed is None
+    assert any("there is no command /nonsense" in line for line in said)
+    assert any("from 0 to 2, not 'hot'" in line for line in said)
+    assert next(lines) == "never read"
+
+
 def test_text_that_would_move_the_cursor_is_not_printed() -> None:
     assert printable("a\x1b[2Jb\rc\x07\n\td\x9be\x7f é") == "a[2Jbc\n\tde é"
 
@@ -101,7 +129,7 @@ class Person:
 
     def wait_for(self, text: str) -> str:
         """Read until ``text`` has appeared after all that was read before."""
-        start, end = len(self.seen), time.monotonic() + 60
+        start, end = len(self.seen), time.monotonic() + 120
         while text not in self.seen[start:]:
             assert time.monotonic() < end, self.seen
             if select.select([self.terminal], [], [], 1)[0]:

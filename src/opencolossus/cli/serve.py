@@ -88,7 +88,9 @@ def run(
     queue: Annotated[
         int, typer.Option(min=0, max=100_000, help="Requests that may wait; more get 429.")
     ] = 256,
-    device: Annotated[Device, typer.Option(help="Where the engine runs.")] = Device.CPU,
+    device: Annotated[
+        Device, typer.Option(help="Where the engine runs; cuda has not been tried on a GPU yet.")
+    ] = Device.CPU,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of the engine.", show_default=False)
     ] = None,

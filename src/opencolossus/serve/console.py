@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 
 from opencolossus.serve.terminal import Settings, Terminal
 from opencolossus.serve.trained import open_run
+from opencolossus.specs.errors import UserError
 
 
 def talk(run: Path, settings: Settings, prompt: str | None) -> None:
@@ -16,6 +18,11 @@ def talk(run: Path, settings: Settings, prompt: str | None) -> None:
     Raises:
         UserError: the run cannot be talked to, or (from a pipe) a message does not fit.
     """
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what is no UTF-8 must not end the conversation
+    if prompt is not None and not prompt.strip():
+        raise UserError("--prompt is empty; give a message")
     person = prompt is None and sys.stdin.isatty()
     trained = open_run(run)  # before the heavy import, so that a wrong folder is answered at once
     from opencolossus.serve.conversation import Speaker

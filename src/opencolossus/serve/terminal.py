@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from opencolossus.data.documents import Message
+from opencolossus.data.documents import Message, plain
 from opencolossus.serve.request import Sampling
 from opencolossus.specs.errors import UserError, did_you_mean
 
@@ -79,12 +79,12 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Send one message and print the answer as it comes."""
-        self.turns.append(Message("user", text))
+        self.turns.append(Message("user", plain(text)))
         self._answer()
 
     def _answer(self) -> None:
         settings = self.settings
-        system = [Message("system", settings.system)] if settings.system else []
+        system = [Message("system", plain(settings.system))] if settings.system else []
         sampling = settings.sampling
         if sampling.seed is not None:
             sampling = replace(sampling, seed=sampling.seed + self._asked)

@@ -51,14 +51,31 @@ class Trained:
         """
         import torch
 
-        from opencolossus.grok.model import Grok
         from opencolossus.serve.conversation import token_table
         from opencolossus.serve.engine import Engine
-        from opencolossus.train.checkpoint import Store, read_weights
-        from opencolossus.train.state import State, check_model
 
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device cuda is not there; give cpu")
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        return Engine(
+            self.network(),
+            token_table(self.tokenizer),
+            slots=slots,
+            queue=queue,
+            dtype=dtype,
+            device=device,
+        )
+
+    def network(self) -> Grok:
+        """The network with the weights of the newest sound checkpoint, in fp32.
+
+        Raises:
+            UserError: the run has no checkpoint that can be trusted.
+        """
+        from opencolossus.grok.model import Grok
+        from opencolossus.train.checkpoint import Store, read_weights
+        from opencolossus.train.state import State, check_model
+
         store = Store(self.folder, warn=lambda text: print(f"colossus: {text}", file=sys.stderr))
         step = store.newest_sound()
         if step is None:
@@ -72,15 +89,7 @@ class Trained:
         self.tokenizer.check(state.tokenizer, str(checkpoint))
         model = Grok(self.model)
         _fill(model, read_weights(checkpoint), checkpoint)
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        return Engine(
-            model,
-            token_table(self.tokenizer),
-            slots=slots,
-            queue=queue,
-            dtype=dtype,
-            device=device,
-        )
+        return model
 
 
 def open_run(folder: Path) -> Trained:
