@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opencolossus.plan import compare, lattice, mixed, supply, survive, trust
+from opencolossus.plan import compare, here, lattice, mixed, supply, survive, trust
 from opencolossus.plan.fleet import Fleet
 from opencolossus.plan.plan import MemoryParts, Plan, PoolShare, Power, StepParts
 from opencolossus.plan.pricing import HEADROOM, IMBALANCE, Pricing
@@ -225,6 +225,8 @@ def assumptions(
         found.append(
             f"the fullest expert rank gets {IMBALANCE:g} times the mean (routing imbalance)"
         )
+    if gpu.startswith("CPU"):
+        found.append(f"a core of this machine draws {here.WATTS_PER_CORE:g} W at work")
     found.append(f"{1 - HEADROOM:.0%} of GPU memory is lost to fragmentation")
     if pricing.cluster.failures is None and description.site is not None:
         found.append("failures come as in Llama 3's cluster of 2024; restarts take 10 minutes")

@@ -47,10 +47,11 @@ def show_plan(console: Console, plan: Plan, whole: bool = False) -> None:
 
 def answer(plan: Plan) -> list[str]:
     """The plan in sentences."""
+    who = f"{plan.gpus:,} of {plan.available:,} GPUs at {show(plan.cap, POWER, 3)} each train"
+    if plan.day is None:
+        who = "This machine trains"
     lines = [
-        f"{plan.gpus:,} of {plan.available:,} GPUs"
-        + (f" at {show(plan.cap, POWER, 3)} each" if plan.day else "")
-        + f" train {show(plan.tokens_per_day, COUNT, 3)} tokens a day"
+        f"{who} {show(plan.tokens_per_day, COUNT, 3)} tokens a day"
         + f": the run takes [bold]{duration(plan.days)}[/]"
         + _ends(plan)
         + "."
