@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opencolossus.report import simulation_figures, simulation_page
+from opencolossus.report import simulation_account, simulation_figures, simulation_page
 from opencolossus.report.simulation_story import story
 from opencolossus.specs import catalog
 from opencolossus.specs.document import Calendar, Description
@@ -97,7 +97,7 @@ def test_the_pictures_show_the_record(record: Record) -> None:
     figure = simulation_figures.tokens(record)
     drawn = next(t for t in figure.data if t["name"] == "tokens, T")
     assert drawn["y"][-1] == pytest.approx(record["tokens"].sum() / 1e12, rel=1e-3)
-    bars = simulation_figures.waterfall(record).data[0]
+    bars = simulation_account.waterfall(record).data[0]
     left = sum(bars["x"][:-1])
     assert left == pytest.approx(100 * record.summary["goodput"], abs=0.1)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opencolossus.cli.common import AsJson, Sets, SpecPath, console, load
+
+if TYPE_CHECKING:
+    from opencolossus.twin.record import Record
 
 
 def simulate(
@@ -50,25 +53,9 @@ def simulate(
     Writes the record (Parquet), a summary and a page (index.html) into one folder, all or none.
     """
     from opencolossus.report import simulation_page, simulation_story
-    from opencolossus.twin.executors import executor
-    from opencolossus.twin.planner import Searched
-    from opencolossus.twin.runs import many
-    from opencolossus.twin.simulate import simulate as play
 
-    loaded = load(spec, sets)
-    planner = Searched(loaded.facts)
     with console(stderr=True).status("planning and playing"):
-        if runs > 1:
-            record = many(
-                loaded.description,
-                runs,
-                seed=seed,
-                executor=executor(on) if on else None,
-                planner=planner,
-                cheapest=least_cost,
-            )
-        else:
-            record = play(loaded.description, seed=seed, planner=planner, cheapest=least_cost)
+        record = _play(spec, sets, seed, runs, on, least_cost)
     folder = out or Path("out") / spec.stem
     record.write(folder, {"index.html": simulation_page.render(record)})
     if as_json:
@@ -78,3 +65,25 @@ def simulate(
         console().print(f"\nRecord and page: {folder / 'index.html'}")
     if open_page:
         typer.launch(str(folder / "index.html"))
+
+
+def _play(
+    spec: Path, sets: list[str], seed: int | None, runs: int, on: str | None, least_cost: bool
+) -> Record:
+    from opencolossus.twin.executors import executor
+    from opencolossus.twin.planner import Searched
+    from opencolossus.twin.runs import many
+    from opencolossus.twin.simulate import simulate as play
+
+    loaded = load(spec, sets)
+    planner = Searched(loaded.facts)
+    if runs == 1:
+        return play(loaded.description, seed=seed, planner=planner, cheapest=least_cost)
+    return many(
+        loaded.description,
+        runs,
+        seed=seed,
+        executor=executor(on) if on else None,
+        planner=planner,
+        cheapest=least_cost,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opencolossus.report import simulation_account as accounts
 from opencolossus.report import simulation_figures as figures
 from opencolossus.report.page import Page, Section, embed, escape
 from opencolossus.report.simulation_story import day, rhythm_text, story, tiles
@@ -35,7 +36,7 @@ def _sections(record: Record) -> list[Section]:
             [figures.supply(record), figures.gpus(record), figures.tokens(record)],
         ),
         Section("What happened", "Choose an event to mark its moment above.", (), _events(record)),
-        Section("Where the time went", "", [figures.waterfall(record)]),
+        Section("Where the time went", "", [accounts.waterfall(record)]),
         Section(
             "Heat and water",
             "",
@@ -46,12 +47,12 @@ def _sections(record: Record) -> list[Section]:
             "Air and money", "", [figures.emissions(record), figures.dollars(record)], pair=True
         ),
     ]
-    beat = figures.rhythm(record)
+    beat = accounts.rhythm(record)
     if beat is not None:
         sections.append(Section("The rhythm of a step", rhythm_text(record), [beat]))
-    plan = figures.hall_plan(record)
+    plan = accounts.hall_plan(record)
     if plan is not None:
-        sections.insert(3, Section("The halls", figures.HALLS_NOTE, (), _halls(plan)))
+        sections.insert(3, Section("The halls", accounts.HALLS_NOTE, (), _halls(plan)))
     if record.assumptions:
         sections.append(Section(body=_assumptions(record)))
     return sections

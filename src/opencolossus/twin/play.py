@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from opencolossus.cooling.heat import Heat, heat, pue, throttle
 from opencolossus.fabric.clos import Clos
-from opencolossus.faults.process import HOUR, Strikes
-from opencolossus.faults.timeline import Account, Interruptions, account
+from opencolossus.faults.process import HOUR
+from opencolossus.faults.timeline import Account, Interruptions
 from opencolossus.power.dispatch import Dispatch, Storage, carried, dispatch
 from opencolossus.power.supply import contracted, merit_order
 from opencolossus.specs.cluster import Cluster
@@ -21,7 +21,8 @@ from opencolossus.twin import control, interruptions
 from opencolossus.twin.control import Held, Load
 from opencolossus.twin.epochs import Epochs
 from opencolossus.twin.fleet import Fleet
-from opencolossus.twin.interruptions import GROUPS, Struck
+from opencolossus.twin.interruptions import Struck
+from opencolossus.twin.progress import account_of, until_done, while_running
 
 Array = NDArray[np.float64]
 
@@ -101,9 +102,9 @@ def play(
         * np.floor(held.on * epochs.by_hour("replicas"))
         / np.maximum(epochs.by_hour("replicas"), 1)
     )
-    shares, waiting = _time(scene, epochs, stops)
-    tokens, shares, waiting = _until_done(
-        scene, shares, waiting, _rate(scene, epochs) * speed * working
+    shares, waiting = account_of(scene.hours.size, epochs, stops)
+    tokens, shares, waiting = until_done(
+        scene.description.run.tokens, shares, waiting, _rate(scene, epochs) * speed * working
     )
 
     running = np.clip((shares.work + shares.rework) / HOUR, 0.0, 1.0)
@@ -111,7 +112,7 @@ def play(
     it_power = control.mean(cluster, load, held, running, np.clip(there, 0.0, 1.0))
     warmth = heat(site.cooling, it_power, *scene.weather)
     fed = dispatch(warmth.facility, available, merit_order(site), scene.storages)
-    struck = _while_running(struck, waiting)
+    struck = while_running(struck, waiting)
     repair = np.minimum(struck.out * _per_node(cluster), scene.fleet.ready)
     return Played(
         epochs=epochs,
@@ -218,47 +219,3 @@ def _working(scene: Scene, epochs: Epochs, job: Array, powered: Array, out: Arra
     replicas = np.maximum(epochs.by_hour("replicas"), 1.0)
     lost = np.ceil(missing.sum(axis=0) / replica)
     return np.asarray(np.clip(1 - lost / replicas, 0.0, 1.0))
-
-
-def _time(scene: Scene, epochs: Epochs, stops: Interruptions) -> tuple[Account, Array]:
-    """Seconds of each hour by use, and those before the job starts."""
-    total = scene.hours.size
-    active = np.flatnonzero(epochs.by_hour("rate") > 0)
-    first = int(active[0]) if active.size else total
-    waiting = np.where(np.arange(total) < first, HOUR, 0.0)
-    if first == total:
-        none = np.zeros(total)
-        return Account(none, none, none, np.zeros((len(GROUPS), total))), waiting
-    part = account(stops, np.arange(first, total + 1, dtype=float) * HOUR, len(GROUPS))
-    pad = np.zeros(first)
-    return Account(
-        work=np.concatenate([pad, part.work]),
-        checkpoint=np.concatenate([pad, part.checkpoint]),
-        rework=np.concatenate([pad, part.rework]),
-        down=np.concatenate([np.zeros((len(GROUPS), first)), part.down], axis=1),
-    ), waiting
-
-
-def _until_done(
-    scene: Scene, shares: Account, waiting: Array, rate: Array
-) -> tuple[Array, Account, Array]:
-    """Tokens by hour up to the run's goal; time after it counts as waiting."""
-    goal = scene.description.run.tokens
-    tokens = shares.work * rate
-    before = np.concatenate([[0.0], np.cumsum(tokens)[:-1]])
-    left = np.clip(goal - before, 0.0, None)
-    share = np.divide(np.minimum(tokens, left), tokens, out=np.ones(tokens.size), where=tokens > 0)
-    share = np.where(left <= 0, 0.0, share)
-    kept = Account(
-        shares.work * share, shares.checkpoint * share, shares.rework * share, shares.down * share
-    )
-    used = kept.work + kept.checkpoint + kept.rework + kept.down.sum(axis=0)
-    return tokens * share, kept, np.where(share < 1, HOUR - used, waiting)
-
-
-def _while_running(struck: Struck, waiting: Array) -> Struck:
-    """Leave out what breaks in hours without the job: after the last token nobody follows it."""
-    hour = np.minimum((struck.strikes.time / HOUR).astype(int), waiting.size - 1)
-    kept = waiting[hour] < HOUR
-    strikes = Strikes(struck.strikes.time[kept], struck.strikes.cause[kept])
-    return Struck(strikes, struck.back[kept], struck.out * (waiting < HOUR))

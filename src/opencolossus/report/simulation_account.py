@@ -1,0 +1,96 @@
+"""Where a simulation's time went, the rhythm of its steps, and the plan of its halls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from opencolossus.report.page import Figure, Trace, rounded
+from opencolossus.report.simulation_story import LOSSES
+from opencolossus.twin.record import Record
+
+HALLS_NOTE = (
+    "One square per rack, filled in the order in which halls are filled. The record keeps classes "
+    "of equal racks, so racks of one class have one colour."
+)
+
+
+def waterfall(record: Record) -> Figure:
+    """From all of the job's time to what counts."""
+    loss = record.summary["loss"]
+    shown = sorted(((n, v) for n, v in loss.items() if v >= 5e-5), key=lambda item: -item[1])
+    labels = ["time of the job", *(LOSSES[name] for name, _ in shown), "what counts"]
+    values = [100.0, *(-100 * share for _, share in shown), 0.0]
+    measure = ["absolute", *("relative" for _ in shown), "total"]
+    left = 100 * (1 - sum(share for _, share in shown))
+    text = ["100 %", *(f"−{100 * share:.2f} %" for _, share in shown), f"{left:.1f} %"]
+    trace = {
+        "type": "waterfall",
+        "orientation": "h",
+        "y": labels,
+        "x": rounded(values),
+        "measure": measure,
+        "text": text,
+        "textposition": "outside",
+        "cliponaxis": False,
+        "connector": {"line": {"color": "--line", "width": 1}},
+        "decreasing": {"marker": {"color": "--c3"}},
+        "totals": {"marker": {"color": "--c4"}},
+        "hovertemplate": "%{y}: %{text}<extra></extra>",
+    }
+    low = max(0.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
+    layout = {
+        "xaxis": {"range": [low, 100 + 0.08 * (100 - low)], "ticksuffix": " %"},
+        "yaxis": {"autorange": "reversed"},
+        "showlegend": False,
+    }
+    title = "Share of the job's time, from its start to its end."
+    return Figure("waterfall", title, [trace], layout, height=120 + 26 * len(labels))
+
+
+def rhythm(record: Record) -> Figure | None:
+    """Power within a few steps and at a stop, in milliseconds."""
+    if not record.rhythm:
+        return None
+    trace: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": rounded(record.rhythm["time"].tolist()),
+        "y": rounded((record.rhythm["power"] / 1e6).tolist()),
+        "line": {"color": "--c1", "width": 1.4, "shape": "hv"},
+        "fill": "tozeroy",
+        "fillcolor": "--c1/0.12",
+        "name": "IT power, MW",
+    }
+    layout = {
+        "yaxis": {"rangemode": "tozero"},
+        "xaxis": {"ticksuffix": " s"},
+        "showlegend": False,
+    }
+    return Figure("rhythm", "IT power over a few steps and a stop, MW.", [trace], layout)
+
+
+def hall_plan(record: Record) -> dict[str, Any] | None:
+    """Racks on, delivered and their power by day; nothing where the halls are not known."""
+    site = record.summary["site"]
+    if not site["halls"] or not site["gpus_per_rack"]:
+        return None
+    each = site["gpus_per_rack"]
+    noon = np.arange(12, record.hours.size, 24)
+    powered = np.ceil(record["gpus.powered"][noon] / each)
+    delivered = np.ceil(record["gpus.delivered"][noon] / each)
+    it = record["power.it"]
+    on = np.maximum(record["gpus.powered"] / each, 1.0)
+    kilowatts = np.where(record["gpus.powered"] > 0, it / on / 1e3, 0.0)
+    racks = -(-site["gpus_per_hall"] // each)
+    busy = np.flatnonzero(powered == powered.max())
+    return {
+        "days": [str(d) for d in record.hours[noon].astype("datetime64[D]")],
+        "powered": powered.astype(int).tolist(),
+        "delivered": delivered.astype(int).tolist(),
+        "rack_kw": rounded(kilowatts[noon].tolist()),
+        "rack_kw_most": float(kilowatts.max()) or 1.0,
+        "halls": [int(racks)] * int(site["halls"]),
+        "first": int(busy[0]),
+    }
