@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -21,8 +20,9 @@ from opencolossus.serve.api.errors import ApiError
 from opencolossus.serve.api.hub import Hub, Ticket
 from opencolossus.serve.api.schemas import ChatRequest, Common, CompletionRequest
 from opencolossus.serve.api.streams import EventStream, event, unless_gone
+from opencolossus.serve.api.writers import ChatWriter, TextWriter
 from opencolossus.serve.prompt import STOP_TOKENS, encode
-from opencolossus.serve.request import Delta, Request, Sampling, TokenLogprob
+from opencolossus.serve.request import Delta, Request, Sampling
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 Caller = Annotated[User, Depends(api_user)]
@@ -203,103 +203,6 @@ def _biases(hub: Hub, given: dict[str, float]) -> tuple[tuple[int, float], ...]:
             )
         biases.append((token, bias))
     return tuple(biases)
-
-
-class ChatWriter:
-    """The shapes of ``/v1/chat/completions``."""
-
-    def __init__(self, model: str) -> None:
-        self.head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
-        self.model = model
-        self._begun: set[int] = set()
-
-    def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
-        """A piece of a streamed answer."""
-        said: dict[str, Any] = {"content": delta.text} if delta.text else {}
-        if index not in self._begun:
-            self._begun.add(index)
-            said = {"role": "assistant", "content": delta.text}
-        choice = {
-            "index": index,
-            "delta": said,
-            "logprobs": formats.chat_logprobs(delta.logprobs) if delta.logprobs else None,
-            "finish_reason": delta.finish,
-        }
-        return self._body("chat.completion.chunk", [choice])
-
-    def whole(self, deltas: Sequence[Sequence[Delta]]) -> dict[str, Any]:
-        """The answers in one piece."""
-        choices = []
-        for index, pieces in enumerate(deltas):
-            scored = [one for piece in pieces for one in piece.logprobs]
-            choices.append(
-                {
-                    "index": index,
-                    "message": {
-                        "role": "assistant",
-                        "content": "".join(piece.text for piece in pieces),
-                        "refusal": None,
-                    },
-                    "logprobs": formats.chat_logprobs(scored) if scored else None,
-                    "finish_reason": pieces[-1].finish,
-                }
-            )
-        return self._body("chat.completion", choices)
-
-    def last(self, usage: dict[str, Any]) -> dict[str, Any]:
-        """The chunk that carries the usage."""
-        return {**self._body("chat.completion.chunk", []), "usage": usage}
-
-    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**self.head, "object": kind, "model": self.model, "choices": choices}
-
-
-class TextWriter:
-    """The shapes of ``/v1/completions``."""
-
-    def __init__(self, hub: Hub, body: CompletionRequest, requests: Sequence[Request]) -> None:
-        self.head = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time())}
-        self.model = hub.model
-        self._logprobs = body.logprobs is not None
-        self._only_prompt = bool(body.echo) and body.max_tokens == 0
-        self._echoes = [
-            hub.tokenizer.decode(request.prompt) if body.echo else "" for request in requests
-        ]
-        self._offsets = [0] * len(requests)
-        self._begun: set[int] = set()
-
-    def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
-        """A piece of a streamed answer."""
-        return self._body([self._choice(index, [delta])])
-
-    def whole(self, deltas: Sequence[Sequence[Delta]]) -> dict[str, Any]:
-        """The answers in one piece."""
-        return self._body([self._choice(index, pieces) for index, pieces in enumerate(deltas)])
-
-    def last(self, usage: dict[str, Any]) -> dict[str, Any]:
-        """The chunk that carries the usage."""
-        return {**self._body([]), "usage": usage}
-
-    def _choice(self, index: int, pieces: Sequence[Delta]) -> dict[str, Any]:
-        scored: list[TokenLogprob] = []
-        text = ""
-        if index not in self._begun:
-            self._begun.add(index)
-            text = self._echoes[index]
-            scored += pieces[0].prompt_logprobs
-        if not self._only_prompt:
-            text += "".join(piece.text for piece in pieces)
-            scored += [one for piece in pieces for one in piece.logprobs]
-        start, self._offsets[index] = self._offsets[index], self._offsets[index] + len(text)
-        return {
-            "index": index,
-            "text": text,
-            "logprobs": formats.text_logprobs(scored, start) if self._logprobs else None,
-            "finish_reason": pieces[-1].finish,
-        }
-
-    def _body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**self.head, "object": "text_completion", "model": self.model, "choices": choices}
 
 
 async def _respond(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -22,14 +20,12 @@ from opencolossus.serve.accounts.tables import Conversation, Message, User
 from opencolossus.serve.api.accounts import SignedIn, Strict
 from opencolossus.serve.api.auth import hub_of
 from opencolossus.serve.api.errors import ApiError
-from opencolossus.serve.api.hub import Hub, Ticket
-from opencolossus.serve.api.markdown import render
-from opencolossus.serve.api.streams import EventStream, event
+from opencolossus.serve.api.hub import Hub
+from opencolossus.serve.api.reply import Reply, shown_message
+from opencolossus.serve.api.streams import EventStream
 from opencolossus.serve.prompt import STOP_TOKENS, fit
 
 router = APIRouter(prefix="/app", include_in_schema=False)
-RENDER_EVERY = 0.08
-"""Seconds between two pictures of a growing answer; the eye wants no more."""
 LONGEST_ANSWER = 1024
 DEFAULT_TEMPERATURE = 0.8
 TOP_P = 0.95
@@ -74,16 +70,6 @@ def _talk(talk: Conversation) -> dict[str, Any]:
     }
 
 
-def _message(message: Message) -> dict[str, Any]:
-    return {
-        "place": message.place,
-        "role": message.role,
-        "content": message.content,
-        "html": render(message.content),
-        "finish": message.finish,
-    }
-
-
 def _mine(begin: Session, user: User, talk_id: str) -> Conversation:
     talk = conversations.get(begin, user, talk_id)
     if talk is None:
@@ -120,7 +106,7 @@ async def show(request: Request, talk_id: str, user: SignedIn) -> dict[str, Any]
         return talk, conversations.messages(begin, talk)
 
     talk, turns = await hub_of(request).read(find)
-    return {**_talk(talk), "messages": [_message(turn) for turn in turns]}
+    return {**_talk(talk), "messages": [shown_message(turn) for turn in turns]}
 
 
 @router.patch("/conversations/{talk_id}")
@@ -195,7 +181,7 @@ async def answer(request: Request, talk_id: str, body: Question, user: SignedIn)
         ticket.close()
         raise
     reply = Reply(hub, user, talk, turns[-1].place, ticket)
-    return EventStream(reply.events(_message(turns[-1]), dropped), reply.close)
+    return EventStream(reply.events(shown_message(turns[-1]), dropped), reply.close)
 
 
 def _store(
@@ -231,68 +217,3 @@ def _request(
         user=str(user.id),
     )
     return asked, prompt.dropped
-
-
-class Reply:
-    """One answer on its way to the page and into the conversation."""
-
-    def __init__(
-        self, hub: Hub, user: User, talk: Conversation, place: int, ticket: Ticket
-    ) -> None:
-        self._hub = hub
-        self._user = user
-        self._talk = talk
-        self._place = place
-        """Of the message that is answered."""
-        self._ticket = ticket
-        self._text = ""
-        self._finish = "cancelled"
-        self._stored = False
-
-    async def events(self, asked: dict[str, Any], dropped: int) -> AsyncIterator[str]:
-        """What the page is told."""
-        yield event({"asked": asked, "title": self._talk.title, "dropped": dropped})
-        shown, last = "", 0.0
-        async for _, delta in self._ticket:
-            self._text += delta.text if self._text else delta.text.lstrip()
-            if delta.finish is not None:
-                self._finish = delta.finish
-            if delta.error is not None:
-                await self._save()
-                yield event({"error": delta.error, "html": render(self._text)})
-                return
-            now = time.monotonic()
-            if self._text != shown and now - last >= RENDER_EVERY:
-                shown, last = self._text, now
-                yield event({"html": render(shown)})
-        message = await self._save()
-        if message is None:
-            yield event({"error": "the conversation has changed meanwhile; load it again"})
-            return
-        yield event({"done": _message(message)})
-
-    def close(self) -> None:
-        """Keep what was said, even if nobody listens any more."""
-        self._ticket.close()
-        if not self._stored:
-            self._hub.later(self._keep())
-
-    async def _keep(self) -> None:
-        await self._save()
-
-    async def _save(self) -> Message | None:
-        """Store the answer, unless its question is not the last message any more."""
-        if self._stored:
-            return None
-        self._stored = True
-
-        def write(begin: Session) -> Message | None:
-            talk = conversations.get(begin, self._user, self._talk.id)
-            if talk is None:
-                return None
-            turns = conversations.messages(begin, talk)
-            if not turns or turns[-1].place != self._place or turns[-1].role != "user":
-                return None
-            return conversations.append(begin, talk, "assistant", self._text, self._finish)
-
-        return await self._hub.write(write)

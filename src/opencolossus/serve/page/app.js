@@ -1,53 +1,12 @@
 // The page: what is shown follows from `state`; HTML of answers comes sanitised from the server.
 import { api, ask, tokenOf, Failure } from "./api.js";
+import { setUpDoor, showDoor } from "./door.js";
+import { fillHtml, messageElement, sends } from "./messages.js";
 import { openSettings, setUpSettings } from "./settings.js";
-import { $, announce, confirmed, copy, element, iconButton, typed } from "./parts.js";
+import { $, announce, confirmed, element, iconButton, typed } from "./parts.js";
 
 const state = { me: null, talks: [], talk: null, draft: { system: "", temperature: 0.8 }, answering: null };
 const question = $("question");
-
-// ---- signing in
-
-let signingUp = false;
-
-function showDoor() {
-  // Nothing of who was here before stays behind.
-  state.talks = [];
-  for (const id of ["talks", "messages", "who", "keys", "usage", "key-secret", "status"]) $(id).replaceChildren();
-  for (const id of ["question", "search", "system"]) $(id).value = "";
-  showTitle();
-  $("app").hidden = true;
-  $("door").hidden = false;
-  $("door-model").textContent = `to talk to ${state.me.title || state.me.model}`;
-  $("door-title").textContent = signingUp ? "Make an account" : "Sign in";
-  $("door-submit").textContent = signingUp ? "Make the account" : "Sign in";
-  $("door-switch").textContent = signingUp ? "I have an account" : "Make an account";
-  $("door-switch").hidden = !state.me.sign_up;
-  $("door-password").autocomplete = signingUp ? "new-password" : "current-password";
-  $("door-name").focus();
-}
-
-$("door-switch").addEventListener("click", () => {
-  signingUp = !signingUp;
-  $("door-error").textContent = "";
-  showDoor();
-});
-
-$("door-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const body = { name: $("door-name").value, password: $("door-password").value };
-  $("door-submit").disabled = true;
-  $("door-error").textContent = "";
-  try {
-    await api(signingUp ? "POST /app/sign-up" : "POST /app/sign-in", body);
-    $("door-password").value = "";
-    await start();
-  } catch (error) {
-    $("door-error").textContent = error.message;
-  } finally {
-    $("door-submit").disabled = false;
-  }
-});
 
 // ---- the list of conversations
 
@@ -148,72 +107,12 @@ function showTitle() {
 function showTalk() {
   showTitle();
   const turns = state.talk?.messages ?? [];
-  $("messages").replaceChildren(...turns.map((turn) => messageElement(turn)));
+  $("messages").replaceChildren(...turns.map((turn) => messageElement(turn, answer)));
   $("welcome").hidden = turns.length > 0;
   toBottom(true);
 }
 
-function messageElement(turn) {
-  const who = turn.role === "user" ? "You" : "The model";
-  const body = element("div", { className: "body" });
-  fill(body, turn);
-  const tools = element("div", { className: "tools" });
-  tools.append(iconButton("i-copy", "Copy", (button) => copy(turn.content, button)));
-  const message = element("article", { className: `message ${turn.role}` },
-    element("h2", { className: "hidden-text", textContent: `${who} said:` }), body, tools);
-  if (turn.role === "user") tools.append(iconButton("i-edit", "Edit and send again", () => edit(message, turn)));
-  else {
-    tools.append(iconButton("i-again", "Answer again", () => answer({ place: turn.place })));
-    const ends = { length: "The answer reached its longest length.", cancelled: "Stopped.", error: "Broken off." };
-    if (ends[turn.finish]) tools.append(element("span", { className: "ended", textContent: ends[turn.finish] }));
-  }
-  return message;
-}
-
-function fill(body, turn) {
-  if (turn.role === "user") { body.textContent = turn.content; return; }
-  fillHtml(body, turn.html);
-}
-
-function fillHtml(body, html) {
-  body.innerHTML = html; // rendered and sanitised by the server
-  for (const block of body.querySelectorAll("pre")) {
-    const frame = element("div", { className: "code" });
-    block.replaceWith(frame);
-    block.tabIndex = 0;
-    const button = iconButton("i-copy", "Copy the code", (self) => copy(block.textContent, self));
-    button.classList.add("copy-code");
-    frame.append(block, button);
-  }
-}
-
-function edit(message, turn) {
-  const field = element("textarea", { value: turn.content, rows: Math.min(8, turn.content.split("\n").length + 1) });
-  field.setAttribute("aria-label", "Edit the message");
-  const cancel = element("button", { className: "plain", textContent: "Cancel", type: "button" });
-  const send = element("button", { className: "primary", textContent: "Send" });
-  const form = element("form", { className: "editor" }, field, element("div", { className: "row end" }, cancel, send));
-  const parts = [...message.children];
-  const back = () => { message.replaceChildren(...parts); question.focus(); };
-  cancel.addEventListener("click", back);
-  field.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { event.stopPropagation(); back(); }
-    if (sends(event)) { event.preventDefault(); form.requestSubmit(); }
-  });
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const content = field.value.trim();
-    if (content) answer({ place: turn.place, content });
-  });
-  message.replaceChildren(form);
-  field.focus();
-}
-
 // ---- asking and answering
-
-function sends(event) {
-  return event.key === "Enter" && !event.shiftKey && !event.isComposing;
-}
 
 question.addEventListener("keydown", (event) => {
   if (sends(event)) { event.preventDefault(); $("ask").requestSubmit(); }
@@ -320,7 +219,7 @@ function take(event, talk, body, shown) {
   }
   if (event.done) {
     talk.messages.push(event.done);
-    shown.writing.replaceWith(messageElement(event.done));
+    shown.writing.replaceWith(messageElement(event.done, answer));
     announce(`The model said: ${event.done.content}`);
     shown = { ...shown, done: true };
   }
@@ -408,11 +307,20 @@ addEventListener("hashchange", () => attempt(route));
 
 // ---- the beginning
 
+function empty() {
+  state.talk = null;
+  // Nothing of who was here before stays behind.
+  state.talks = [];
+  for (const id of ["talks", "messages", "who", "keys", "usage", "key-secret", "status"]) $(id).replaceChildren();
+  for (const id of ["question", "search", "system"]) $(id).value = "";
+  showTitle();
+}
+
 async function start() {
   state.me = await api("GET /app/me");
   tokenOf(state.me.csrf);
   document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
-  if (!state.me.user) { state.talk = null; showDoor(); return; }
+  if (!state.me.user) { empty(); showDoor(state.me); return; }
   $("door").hidden = true;
   $("app").hidden = false;
   $("welcome-model").textContent = state.me.title || state.me.model;
@@ -428,6 +336,7 @@ async function start() {
   question.focus();
 }
 
+setUpDoor(start);
 setUpSettings({ attempt, start, deleted: newTalk });
 $("open-settings").addEventListener("click", () => { closeSide(); attempt(openSettings); });
 start().catch((error) => { document.body.append(element("p", { className: "notice error", textContent: error.message })); });
