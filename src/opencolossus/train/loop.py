@@ -13,6 +13,7 @@ from opencolossus.train import batches, setup, silent, world
 from opencolossus.train.console import Progress
 from opencolossus.train.engine import Sums
 from opencolossus.train.evaluate import bits_per_byte
+from opencolossus.train.interval import save_interval
 from opencolossus.train.memory import peak_memory
 from opencolossus.train.schedule import factor, progress
 from opencolossus.train.setup import Training
@@ -21,8 +22,8 @@ from opencolossus.train.telemetry import NoGauges, NoLog, StepRecord
 
 MOST_ROLLBACKS = 3
 """Returns to a checkpoint after which a run gives up."""
-SAVE_EVERY = 60.0
-"""Seconds between checkpoints where the description says nothing."""
+FIRST_SAVE = 60.0
+"""Seconds to the first checkpoint where the description says nothing; it shows what one costs."""
 RECENT = 20
 """Steps that the time of the next one is judged by."""
 
@@ -37,8 +38,8 @@ class Moment:
     """That asked a process to end; 0 for none."""
     usual: float
     """Seconds of a recent step."""
-    since_saved: float
-    """Seconds since the last checkpoint."""
+    due: float
+    """Seconds since the last checkpoint, per seconds that should lie between two."""
 
 
 class Loop:
@@ -65,6 +66,7 @@ class Loop:
         """Seconds of each step of this process."""
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._saved_at = time.monotonic()
+        self._save_every = FIRST_SAVE
         self._saved_step = training.position.step
         self._began = time.monotonic() - training.position.elapsed
         self.now = Moment(training.position.elapsed, 0, 0.0, 0.0)
@@ -101,6 +103,7 @@ class Loop:
         state = training.state().to_json()
         training.store.save(training.position.step, training.engine.tensors(), state)
         self._saved_step = training.position.step
+        self._save_every = save_interval(time.monotonic() - self._saved_at)
         self.log.write("checkpoint", step=training.position.step)
 
     def _step(self) -> None:
@@ -203,15 +206,16 @@ class Loop:
     def _agree(self) -> Moment:
         """One clock and one will for all processes, or their learning rates would differ."""
         asked = self.stop.signal or 0
-        mine = [self._elapsed(), float(asked), self._usual(), time.monotonic() - self._saved_at]
-        elapsed, asked_by_any, usual, since_saved = world.most(mine)
-        return Moment(elapsed, int(asked_by_any), usual, since_saved)
+        due = (time.monotonic() - self._saved_at) / self._save_every
+        mine = [self._elapsed(), float(asked), self._usual(), due]
+        elapsed, asked_by_any, usual, due = world.most(mine)
+        return Moment(elapsed, int(asked_by_any), usual, due)
 
     def _due(self) -> bool:
         every = self.run.checkpoint_every
         if every is not None:
             return self.training.position.step % every == 0
-        return self.now.since_saved > SAVE_EVERY
+        return self.now.due > 1.0
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
