@@ -39,7 +39,7 @@ class Constant:
 
 
 GPU = {
-    "matrix16": (0.72, 0.4, 0.92),
+    "matrix16": (0.72, 0.4, 0.85),
     "matrix8": (0.62, 0.3, 0.9),
     "matrix4": (0.5, 0.2, 0.9),
 }
@@ -58,8 +58,18 @@ ERA = {
 }
 KNOWN_FABRICS = {"infiniband"}
 """Networks whose bandwidth under NCCL is published: 46-49 GB/s of a 400 Gbit/s port."""
-COMMON = ("gather", "step_gap", "tensor_overlap", "dispatch", "expert_overlap")
+COMMON = (
+    "gather",
+    "step_gap",
+    "tensor_overlap",
+    "dispatch",
+    "expert_overlap",
+    "expert_gap",
+    "routing",
+)
 """Constants that all eras share."""
+OWN = {"bridge-2026": ("expert_gap", "routing")}
+"""What an era has for itself all the same: since 2026 tokens are sorted in fused kernels."""
 ALONE = ("deepspeed-2021", "torch-cpu")
 """Eras that do not: weight gathering of 2021 was another thing, and a CPU is."""
 SHARED = {"link": (0.8, 0.7, 0.9), "jitter": (0.008, 1e-3, 0.02), "micro_scaling": (1.5, 1.0, 4.0)}
@@ -84,7 +94,7 @@ def constants(measured: Measured) -> list[Constant]:
         names = ["elementwise", "gap", "attention"]
         names += ["cast"] if np.any(mine & low) else []
         names += ["gather"] if era in ALONE else []
-        names += ["expert_gap", "routing"] if np.any(mine & sparse) else []
+        names += OWN.get(era, ()) if np.any(mine & sparse) else ()
         found += [Constant(("eras", era, name), *ERA[name]) for name in names]
     return found
 

@@ -21,6 +21,8 @@ class Software(Spec):
     era: str
     """The calibrated constants that it shares with releases like it."""
     flash_attention: bool = True
+    native_attention: bool = True
+    """Whether its attention kernels use the matrix instructions of the newest GPUs."""
     sequence_parallel: bool = True
     gradient_bytes: Literal[2, 4] = 4
     overlap_gradients: bool = True
@@ -80,6 +82,8 @@ class GpuReach(Spec):
     matrix8: Positive
     matrix4: Positive
     memory: Positive
+    older: Positive = 1.0
+    """Rate of the matrix instructions of the generation before, relative to its own."""
 
 
 class Calibration(Spec):

@@ -76,6 +76,7 @@ def attention_times(
     """
     flops = 2 * tokens * heads * sizes * (sequence + 1) / 2
     odd = np.where(np.mod(sizes, 16) > 0, ODD_HEAD, 1.0)
+    odd = odd * np.where(code.native > 0, 1.0, machine.older)
     rate = machine.peak16 * machine.matrix16 * machine.clock * code.attention * odd
     flash_forward = flops / rate
     flash_backward = 2.5 * flops / (rate * BACKWARD_ATTENTION)

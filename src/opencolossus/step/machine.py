@@ -41,6 +41,9 @@ class Machine(Columns):
     """Share of ``peak16`` that large matrix products reach while the chip stays in its power."""
     matrix: Array
     """The same of ``peak``."""
+    older: Array
+    """Rate of the matrix instructions of the generation before, relative to its own: 0.63 on
+    Hopper (Luo et al. 2024, arXiv 2402.13499, table 10: mma against wgmma)."""
     reach: Array
     """Share of ``memory_bandwidth`` that streaming kernels reach."""
     link_reach: Array
@@ -57,6 +60,8 @@ class Code(Columns):
 
     flash: Array
     """1 with a fused attention kernel that never writes the scores."""
+    native: Array
+    """1 where the attention kernel uses the newest matrix instructions."""
     sequence_parallel: Array
     """1 where norms are split over the tensor-parallel ranks (Korthikanti et al. 2022)."""
     gradient: Array
