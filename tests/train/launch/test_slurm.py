@@ -16,7 +16,7 @@ model: grok-micro
 run:
   name: test
   data: {path: corpus}
-  tokens: 30720
+  tokens: 40960
   batch: 512
   sequence: 64
   precision: fp32
@@ -74,8 +74,8 @@ def test_a_job_survives_a_dead_node_and_its_time_limit(slurm, corpus, tmp_path, 
     slurm.wait(lambda: slurm.restarted(number, 2), "the second requeue")
     slurm.wait(lambda: slurm.job(number)["JobState"] == "COMPLETED", "the end")
     saved = events(run, "end")[0]["step"]
-    assert events(run, "start")[2]["step"] == saved < 60
-    assert step() == 60
+    assert events(run, "start")[2]["step"] == saved < 80
+    assert step() == 80
     assert json.loads((run / "result.json").read_text())["finished"]
     told = (run / "slurm" / f"{number}.log").read_text().splitlines()
     assert [line.split()[2] for line in told if " attempt " in line] == ["0", "1", "2"]
