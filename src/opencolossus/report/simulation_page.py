@@ -87,7 +87,7 @@ def _halls(plan: dict[str, object]) -> str:
         '<div class="card"><div class="slide">'
         f'<input type="range" id="hall-day" min="0" max="{len(days) - 1}" '
         f'value="{plan["first"]}" aria-label="Day"><output id="hall-date"></output>{keys}</div>'
-        f'<div class="halls">{canvases}</div></div>'
+        f'<div class="halls{" many" if len(halls) > 12 else ""}">{canvases}</div></div>'
         f'<script type="application/json" id="hall-data">{embed(plan)}</script>'
     )
 

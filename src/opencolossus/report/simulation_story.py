@@ -69,13 +69,17 @@ def _time_sentences(s: dict[str, Any]) -> list[str]:
         f"The run was interrupted {s['interruptions']:,} times and spent {s['ettr']:.1%} of its "
         f"time on work that counts (ETTR)" + (f"; most was lost to {lost}." if lost else "."),
         f"It used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted {_emitted(s)}, and "
-        f"took {s['water'] / 1e3:,.1f} million litres of water.",
+        f"took {_water(s)}.",
     ]
 
 
 def _emitted(s: dict[str, Any]) -> str:
     text = f"{amount(s['co2'], units.MASS)} of CO2"
     return f"{text} and {amount(s['nox'], units.MASS)} of NOx" if s["nox"] > 0 else text
+
+
+def _water(s: dict[str, Any]) -> str:
+    return f"{s['water'] / 1e3:,.1f} million litres of water" if s["water"] > 0 else "no water"
 
 
 def _sources(s: dict[str, Any]) -> str:
