@@ -22,7 +22,7 @@ RUN = Run(tokens=1e6, batch=64 * 32, sequence=32)
     [
         ("tp=4", 4, "tp 4 does not divide kv_heads 2"),
         ("tp=3", 3, "tp 3 does not divide kv_heads 2"),
-        ("tp=2", 3, "needs a multiple of 2 processes, but there are 3"),
+        ("tp=2", 3, "on 3 processes: it needs a multiple of 2 processes; start 4 with torchrun"),
         ("pp=8", 8, "pp x vs 8 exceeds layers 4"),
         ("ep=3", 3, "ep x tp 3 does not divide experts 4"),
         ("cp=64", 64, "cp x tp 64 does not divide run.sequence 32"),

@@ -73,8 +73,8 @@ def sizes(layout: Layout, processes: int) -> Sizes:
     inner = layout.tensor_parallel * layout.context_parallel * layout.pipeline_parallel
     if processes % inner:
         raise UserError(
-            f"layout {describe(layout)} needs a multiple of {inner} processes, but there are "
-            f"{processes}; start {-(-processes // inner) * inner}, or lower a size"
+            f"it needs a multiple of {inner} processes; start {-(-processes // inner) * inner} "
+            "with torchrun, or lower a size"
         )
     return Sizes(
         pipeline=layout.pipeline_parallel,
@@ -152,7 +152,8 @@ def check(layout: Layout, model: Model, run: Run, processes: int) -> Sizes:
         return sizes(layout, processes)
     near = nearest(layout, model, run, processes)
     help_ = f"; the nearest that can: --layout {describe(near)}" if near else ""
-    raise UserError(f"layout {describe(layout)} on {processes} processes: {wrong}{help_}")
+    count = "1 process" if processes == 1 else f"{processes} processes"
+    raise UserError(f"layout {describe(layout)} on {count}: {wrong}{help_}")
 
 
 def nearest(layout: Layout, model: Model, run: Run, processes: int) -> Layout | None:
