@@ -104,8 +104,8 @@ class VirtualSlurm:
         """Whether a job runs again; Slurm holds one that it queued again for two minutes."""
         job = self.job(number)
         if job["JobState"] == "PENDING":
-            # A new credential of the second in which the old one was revoked is refused, and so is the
-            # change itself while the last of its processes are still ending.
+            # Slurm refuses a new credential in the second that revoked the old one, and refuses
+            # this change while the last of the job is still ending.
             time.sleep(2)
             now = ["scontrol", "update", f"job={number}", "StartTime=now"]
             subprocess.run(now, env=self.env, capture_output=True, timeout=60)
