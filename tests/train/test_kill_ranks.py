@@ -34,17 +34,33 @@ def spec(corpus) -> Path:
     return path
 
 
+LAUNCHED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind():
+    """A failed test ends its launcher, which ends its ranks."""
+    yield
+    for launcher in LAUNCHED:
+        if launcher.poll() is None:
+            launcher.terminate()
+            launcher.wait(60)
+    LAUNCHED.clear()
+
+
 def start(spec: Path, out: Path, launcher: list[str], *options: str) -> subprocess.Popen[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     torchrun += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     command = ["-m", "opencolossus", "train", str(spec), "--out", str(out)]
-    return subprocess.Popen(
+    launched = subprocess.Popen(
         [*torchrun, *launcher, *command, *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    LAUNCHED.append(launched)
+    return launched
 
 
 def losses(folder: Path) -> dict[int, float]:
