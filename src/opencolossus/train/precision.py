@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
 from torch import Tensor
 
+from opencolossus.grok import fused
 from opencolossus.specs import catalog
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Gpu, Precision
 from opencolossus.specs.model import Model
+from opencolossus.specs.run import Run
 
 TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the trainer computes in; weights, gradients' sums and optimiser states stay fp32."""
 WORTH = 1.1
 """bf16 must be so much faster than fp32 on a CPU to be used there."""
+EARNED_BACK = 150.0
+"""Seconds of training after which compiling (about 20 s of two cores, once a machine) has paid."""
+SLOW = 100e9
+"""FLOP/s that even a small model reaches on two cores, for a guess at how long a run takes."""
 
 
 def compute_type(wanted: Precision, model: Model, device: torch.device) -> torch.dtype:
@@ -31,6 +38,16 @@ def compute_type(wanted: Precision, model: Model, device: torch.device) -> torch
         gain = _seconds(torch.float32, model) / _seconds(torch.bfloat16, model)
         return torch.bfloat16 if gain > WORTH else torch.float32
     return TYPES[wanted]
+
+
+def compiles(run: Run, model: Model, device: torch.device) -> bool:
+    """Whether to compile the small functions between matrix products: on a CPU that can, for a run
+    long enough to earn back the compiling."""
+    if device.type != "cpu":
+        return False
+    work = run.tokens * model.training_flops_per_token(run.sequence)
+    expected = min(run.time_limit or math.inf, work / SLOW)
+    return expected > EARNED_BACK and fused.available()
 
 
 def stays_fp32(name: str) -> bool:

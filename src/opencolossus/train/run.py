@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from opencolossus.grok import fused
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Precision
@@ -71,6 +72,7 @@ def train(
         finally:
             training.store.close()
             gauges.flush()
+            fused.switch("off")
         log.write("end", **vars(found))
         log.close()
         if first:
@@ -112,6 +114,8 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
     if world.size() > 1:
         where = f"{world.size()} processes ({describe(training.layout)}), each on {where}"
     shown.note(f"computing in {kind} on {where}")
+    if fused.is_on():
+        shown.note("the first steps compile the functions between matrix products")
     if training.position.step or resume:
         shown.note(f"resuming at step {training.position.step} of {run.steps}")
 

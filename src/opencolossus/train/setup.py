@@ -10,6 +10,7 @@ import torch
 from opencolossus.data.loader import Loader
 from opencolossus.data.prepare import Prepared, open_prepared, prepare
 from opencolossus.data.tokenizer import Tokenizer
+from opencolossus.grok import fused
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.files import write_atomic
@@ -21,7 +22,7 @@ from opencolossus.train.engine import Engine, Setting
 from opencolossus.train.guard import Guard
 from opencolossus.train.parallel import start
 from opencolossus.train.parallel.groups import Groups
-from opencolossus.train.precision import compute_type
+from opencolossus.train.precision import compiles, compute_type
 from opencolossus.train.state import Position, State, changed_fields, check_model
 
 DESCRIPTION = "description.json"
@@ -53,6 +54,7 @@ class Training:
             model=self.description.model.model_dump(mode="json"),
             tokenizer=self.data.tokenizer.fingerprint,
             dtype=str(self.dtype).removeprefix("torch."),
+            fused=fused.is_on(),
         )
 
 
@@ -144,6 +146,8 @@ def build(
         if saved
         else world.from_first(compute_type(run.precision, model, device))
     )
+    compiled = saved.fused if saved else world.from_first(compiles(run, model, device))
+    fused.switch("on" if compiled else "off")
     setting = Setting(device, dtype, layout, groups, run.seed)
     training = Training(
         description=description,

@@ -36,6 +36,8 @@ class State:
     """Fingerprint."""
     dtype: str
     """What the network computed in: another type would not repeat the run."""
+    fused: bool = False
+    """Whether its small functions were compiled: they round differently from the plain ones."""
     version: str = __version__
 
     def to_json(self) -> dict[str, Any]:

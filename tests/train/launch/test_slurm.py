@@ -47,6 +47,7 @@ def steps_of(run: Path, attempt: int) -> int:
     return kinds[starts[attempt - 1] :].count("step") if len(starts) >= attempt else 0
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(missing() is not None, reason=missing() or "")
 def test_a_job_survives_a_dead_node_and_its_time_limit(slurm, corpus, tmp_path, capsys):
     spec, run = corpus / "slurm.yaml", tmp_path / "run"

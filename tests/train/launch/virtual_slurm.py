@@ -128,7 +128,7 @@ class VirtualSlurm:
             daemon.wait()
         self._daemons.clear()
 
-    def wait(self, true: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    def wait(self, true: Callable[[], bool], what: str, seconds: float = 240) -> None:
         """Wait until something holds."""
         end = time.monotonic() + seconds
         while not true():
