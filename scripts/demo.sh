@@ -13,9 +13,9 @@ step colossus plan examples/memphis.yaml
 step colossus simulate examples/memphis.yaml --out "$out/memphis"
 rm -rf "$out/tiny"
 step colossus train examples/tiny.yaml --out "$out/tiny"
-step colossus chat "$out/tiny" --prompt "Hi! How are you today?" --seed 1
-step colossus chat "$out/tiny" --prompt "What do you like to do on weekends?" --seed 1
-step colossus chat "$out/tiny" --prompt "Do you have any pets?" --seed 1
+step colossus chat "$out/tiny" --temperature 0.6 --seed 1 --prompt "Hi! How are you today?"
+step colossus chat "$out/tiny" --temperature 0.6 --seed 1 --prompt "What do you do for fun?"
+step colossus chat "$out/tiny" --temperature 0.6 --seed 1 --prompt "What kind of music do you like?"
 
 printf '\nThe site, day by day:  %s\n' "$out/memphis"
 printf 'Go on talking:         %s chat %s\n' ".venv/bin/colossus" "$out/tiny"
