@@ -91,7 +91,7 @@ def test_sign_up_chat_stop_reload_and_a_second_user_sees_none_of_it(
     page.get_by_role("button", name="Stop the answer").click()
     expect(last).to_contain_text("Stopped.")
     assert last.inner_text().count("word") < 400
-    assert len(parrot.cancelled) == 1
+    wait_until(lambda: len(parrot.cancelled) == 1)
 
     page.reload()
     expect(page.locator(".message")).to_have_count(4)

@@ -269,14 +269,13 @@ $("open-tuning").addEventListener("click", () => {
   $("system").value = from.system;
   $("temperature").value = from.temperature;
   $("temperature-shown").textContent = Number(from.temperature).toFixed(2);
-  $("tuning").returnValue = "cancel";
   $("tuning").showModal();
 });
 $("temperature").addEventListener("input", () => {
   $("temperature-shown").textContent = Number($("temperature").value).toFixed(2);
 });
-$("tuning").addEventListener("close", async () => {
-  if ($("tuning").returnValue !== "save") return;
+// On submit, not on the dialog's close event: that one comes later, maybe after the next question.
+$("tuning").querySelector("form").addEventListener("submit", async () => {
   const chosen = { system: $("system").value, temperature: Number($("temperature").value) };
   if (!state.talk) { state.draft = chosen; return; }
   const changed = await attempt(() => api(`PATCH /app/conversations/${state.talk.id}`, chosen));
