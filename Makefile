@@ -21,7 +21,8 @@ test: $(VENV)/.dev  ## Check types, style and floors, and run every test
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ anew
-	$(BIN)/colossus validate --write docs/accuracy.md
+	$(BIN)/colossus validate --write docs
+	$(BIN)/python benchmarks/scenarios.py
 
 clean:  ## Remove what these commands made
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
