@@ -320,8 +320,6 @@ async function start() {
   tokenOf(state.me.csrf);
   document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
   if (!state.me.user) { empty(); showDoor(state.me); return; }
-  $("door").hidden = true;
-  $("app").hidden = false;
   $("welcome-model").textContent = state.me.title || state.me.model;
   $("who").replaceChildren(
     document.createTextNode(state.me.accounts ? state.me.user.name : "Settings"),
@@ -332,6 +330,10 @@ async function start() {
   state.talk = null;
   await loadTalks();
   await route();
+  // Shown only now: a question asked before would be stopped by the route.
+  $("door").hidden = true;
+  $("app").hidden = false;
+  toBottom(true);
   question.focus();
 }
 
