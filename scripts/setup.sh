@@ -12,9 +12,9 @@ fail() {
 }
 
 command -v "$python" >/dev/null 2>&1 ||
-    fail "no '$python' on the PATH; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12 $extra"
+    fail "no '$python' on the PATH; install Python 3.11 or newer, or name one with PYTHON=/path/to/python3.12"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$("$python" --version) is too old; Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12 $extra"
+    fail "$("$python" --version) is too old; Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3.12"
 free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
 [ "$free" -ge 3000 ] || [ -x "$folder/bin/torchrun" ] ||
     fail "only $free MB of disk are free here; setting up needs about 3,000 MB"
