@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from opencolossus.power import supply
 from opencolossus.power.dispatch import Storage, carried, dispatch, rolling_sum
 from opencolossus.specs import catalog
-from opencolossus.specs.site import Battery, Order, Site
+from opencolossus.specs.site import Site
+from opencolossus.specs.sources import Battery, Order
 
 HOURS = 48
 POWERS = arrays(float, HOURS, elements=st.floats(0, 2e8))

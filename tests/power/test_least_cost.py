@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from opencolossus.power.dispatch import Storage, dispatch
 from opencolossus.power.least_cost import Plant, least_cost
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.site import Battery
+from opencolossus.specs.sources import Battery
 
 HOURS = 24
 KWH = 3.6e6

@@ -14,7 +14,8 @@ from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.evidence import Evidence
 from opencolossus.specs.hardware import Fabric, Gpu, Node, Rack, Switch
 from opencolossus.specs.model import Model
-from opencolossus.specs.site import Battery, Generators, Site
+from opencolossus.specs.site import Site
+from opencolossus.specs.sources import Battery, Generators
 
 MINE = (
     "gpus",

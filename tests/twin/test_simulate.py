@@ -14,7 +14,8 @@ from opencolossus.specs.cluster import Cluster, Delivery
 from opencolossus.specs.document import Calendar, Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Run
-from opencolossus.specs.site import Battery, Generators, Grid, HeatWave, Order, Permit, Site
+from opencolossus.specs.site import HeatWave, Site
+from opencolossus.specs.sources import Battery, Generators, Grid, Order, Permit
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.record import Record
 from opencolossus.twin.simulate import simulate

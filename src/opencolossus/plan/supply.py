@@ -14,7 +14,8 @@ from opencolossus.power.demand import it_power
 from opencolossus.power.supply import marginal_cost, merit_order
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.site import Generators, Grid, Site
+from opencolossus.specs.site import Site
+from opencolossus.specs.sources import Generators, Grid
 from opencolossus.specs.units import DAY
 from opencolossus.step.columns import Array
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from opencolossus.power.caps import Array
 from opencolossus.power.supply import HOUR
-from opencolossus.specs.site import Battery
+from opencolossus.specs.sources import Battery
 
 
 @dataclass(frozen=True)

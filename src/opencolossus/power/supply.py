@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.power.caps import Array
-from opencolossus.specs.site import Battery, Generators, Grid, Order, PowerSource, Site
+from opencolossus.specs.site import Site
+from opencolossus.specs.sources import Battery, Generators, Grid, Order, PowerSource
 
 Hours = NDArray[np.datetime64]
 HOUR = 3600.0

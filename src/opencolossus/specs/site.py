@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -10,107 +10,14 @@ from pydantic import Field, PositiveInt, model_validator
 from opencolossus.specs.base import Spec
 from opencolossus.specs.quantities import (
     Area,
-    Emission,
     Fraction,
-    HeatRate,
-    Mass,
-    NonNegativeDuration,
-    NonNegativeMoney,
     NonNegativePower,
-    PositiveDuration,
-    PositiveEnergy,
-    PositivePower,
-    PricePerEnergy,
     PricePerVolume,
-    Ramp,
     Ratio,
     Temperature,
     WaterUse,
 )
-
-
-class _Source(Spec):
-    """What all sources of power share."""
-
-    available: date | None = None
-    """First day on which the source delivers; from the beginning if left out."""
-    until: date | None = None
-    """First day on which it no longer does."""
-    ramp: Annotated[Ramp, Field(gt=0)] | None = None
-    """Fastest change of output; unlimited if left out."""
-
-    @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.available and self.until and self.until <= self.available:
-            raise ValueError(f"until ({self.until}) must come after available ({self.available})")
-        return self
-
-    def delivers_on(self, day: date) -> bool:
-        """Whether the source is there on ``day``."""
-        started = self.available is None or self.available <= day
-        return started and (self.until is None or day < self.until)
-
-
-class Grid(_Source):
-    """A contract with the utility, or a substation with its own."""
-
-    kind: Literal["grid"]
-    limit: PositivePower
-    tariff: Annotated[PricePerEnergy, Field(ge=0)]
-    carbon: Annotated[Emission, Field(ge=0)]
-    """CO2 per unit of energy drawn."""
-
-
-class Permit(Spec):
-    """The most that the law lets a plant emit in any twelve months."""
-
-    nox: Annotated[Mass, Field(gt=0)]
-    used: Annotated[Mass, Field(ge=0)] = 0.0
-    """Emitted in the twelve months before the simulation, evenly."""
-
-
-class Generators(_Source):
-    """Engines or turbines that burn gas on the site."""
-
-    kind: Literal["gensets", "turbines"]
-    count: PositiveInt
-    rating: PositivePower
-    """Of one unit."""
-    heat_rate: Annotated[HeatRate, Field(gt=1)]
-    """Heat of the fuel (higher heating value) per unit of electricity."""
-    fuel_price: Annotated[PricePerEnergy, Field(ge=0)]
-    """Per unit of heat."""
-    carbon: Annotated[Emission, Field(ge=0)]
-    """CO2 per unit of electricity."""
-    nox: Annotated[Emission, Field(ge=0)] = 0.0
-    """NOx per unit of electricity."""
-    availability: Annotated[Fraction, Field(gt=0)] = 1.0
-    """Share of units that are able to run at any time."""
-    start_time: NonNegativeDuration = 0.0
-    rent: NonNegativeMoney = 0.0
-    """Per unit and day."""
-    permit: Permit | None = None
-
-    @property
-    def limit(self) -> float:
-        """Power of the units that can be expected to run, in W."""
-        return self.count * self.rating * self.availability
-
-
-class Battery(_Source):
-    """Storage that carries peaks and swings; it gives no energy of its own."""
-
-    kind: Literal["battery"]
-    energy: PositiveEnergy
-    limit: PositivePower
-    """Highest power in or out."""
-    efficiency: Annotated[Fraction, Field(gt=0)] = 0.9
-    """Energy out per energy in, there and back."""
-    charge: Fraction = 1.0
-    """Share of the energy stored at the start."""
-
-
-PowerSource = Annotated[Grid | Generators | Battery, Field(discriminator="kind")]
+from opencolossus.specs.sources import Battery, Grid, Order, Outage, PowerSource
 
 
 class Month(Spec):
@@ -182,18 +89,6 @@ class Cooling(Spec):
     """Share of the water that is reclaimed waste water, not drinking water."""
 
 
-class Order(Spec):
-    """The utility asks for less, for some hours (demand response)."""
-
-    start: datetime
-    """Local time."""
-    duration: PositiveDuration
-    reduction: Annotated[Fraction, Field(gt=0)]
-    """Share of the contract to give back."""
-    source: str | None = None
-    """The grid that asks; all of them if left out."""
-
-
 class HeatWave(Spec):
     """Days that are warmer than the climate's."""
 
@@ -220,13 +115,17 @@ class Site(Spec):
 
     name: str = "unnamed site"
     power: dict[str, PowerSource] = Field(min_length=1)
-    """Sources by name; cheaper ones are used first."""
+    """Sources by name."""
+    dispatch: Literal["cost", "grid-first", "own-first"] = "cost"
+    """Who delivers first: the cheapest (tariff, or fuel and maintenance), the grid, the site's own
+    plants; the cheaper of each kind first."""
     cooling: Cooling
     climate: Climate
     halls: Hall | None = None
     area: Annotated[Area, Field(gt=0)] | None = None
     water_price: Annotated[PricePerVolume, Field(ge=0)] = 0.0
     orders: tuple[Order, ...] = ()
+    outages: tuple[Outage, ...] = ()
     heat_waves: tuple[HeatWave, ...] = ()
 
     @model_validator(mode="after")
@@ -244,12 +143,16 @@ class Site(Spec):
         return self
 
     @model_validator(mode="after")
-    def _orders_name_a_grid(self) -> Self:
+    def _orders_and_outages_name_sources(self) -> Self:
         grids = [name for name, source in self.power.items() if isinstance(source, Grid)]
         for order in self.orders:
             if not grids or (order.source is not None and order.source not in grids):
                 known = ", ".join(grids) or "none"
                 raise ValueError(f"order names source {order.source!r}; grids of the site: {known}")
+        for outage in self.outages:
+            if outage.source not in self.power:
+                known = ", ".join(self.power)
+                raise ValueError(f"outage names source {outage.source!r}; sources: {known}")
         return self
 
     def _can_charge(self, battery: Battery) -> bool:

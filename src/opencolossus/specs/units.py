@@ -157,6 +157,14 @@ PRICE_PER_VOLUME = Dimension(
     ("$/m³",),
     prefix="$",
 )
+PRICE_PER_POWER = Dimension(
+    "demand charge",
+    "$/W/s",
+    "$16/kW/month",
+    {f"$/{u}/month": 12.0 / (x * YEAR) for u, x in _WATTS.items()},
+    ("$/kW/month",),
+    prefix="$",
+)
 FRACTION = Dimension(
     "fraction", "", "15 %", {"": 1.0, "%": 0.01, "percent": 0.01}, ("",), bare=True
 )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from opencolossus.power.dispatch import Dispatch
 from opencolossus.power.least_cost import Plant, least_cost
 from opencolossus.power.supply import HOUR, marginal_cost
-from opencolossus.specs.site import Battery, Generators
+from opencolossus.specs.sources import Battery, Generators
 from opencolossus.twin.play import Played, Scene
 
 Array = NDArray[np.float64]

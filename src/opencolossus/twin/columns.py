@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from opencolossus.faults.process import HOUR
 from opencolossus.power.dispatch import rolling_sum
 from opencolossus.power.supply import present
-from opencolossus.specs.site import Battery, Generators, Grid, Site
+from opencolossus.specs.site import Site
+from opencolossus.specs.sources import Battery, Generators, Grid
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.play import Played, Scene
 

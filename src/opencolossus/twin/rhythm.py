@@ -9,7 +9,7 @@ import numpy as np
 from opencolossus.power import swings
 from opencolossus.power.caps import Array
 from opencolossus.power.supply import present
-from opencolossus.specs.site import Battery
+from opencolossus.specs.sources import Battery
 from opencolossus.twin.operating import Operating
 from opencolossus.twin.play import Played, Scene
 

@@ -18,7 +18,7 @@ from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.failures import Failures
-from opencolossus.specs.site import Battery, Generators
+from opencolossus.specs.sources import Battery, Generators
 from opencolossus.specs.units import POWER, show
 from opencolossus.twin import planner as planners
 from opencolossus.twin.cheapest import cheapest_dispatch

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.faults.process import HOUR
-from opencolossus.specs.site import Battery, Generators
+from opencolossus.specs.sources import Battery, Generators
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.play import Played, Scene
 

@@ -1,0 +1,146 @@
+"""Sources of power: grid, generators, batteries; orders and outages."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from opencolossus.specs.base import Spec
+from opencolossus.specs.quantities import (
+    Emission,
+    Fraction,
+    HeatRate,
+    Mass,
+    NonNegativeDuration,
+    NonNegativeMoney,
+    PositiveDuration,
+    PositiveEnergy,
+    PositivePower,
+    PricePerEnergy,
+    PricePerPower,
+    Ramp,
+)
+
+
+class _Source(Spec):
+    """What all sources of power share."""
+
+    available: date | None = None
+    """First day on which the source delivers; from the beginning if left out."""
+    until: date | None = None
+    """First day on which it no longer does."""
+    ramp: Annotated[Ramp, Field(gt=0)] | None = None
+    """Fastest change of output; unlimited if left out."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.available and self.until and self.until <= self.available:
+            raise ValueError(f"until ({self.until}) must come after available ({self.available})")
+        return self
+
+    def delivers_on(self, day: date) -> bool:
+        """Whether the source is there on ``day``."""
+        started = self.available is None or self.available <= day
+        return started and (self.until is None or day < self.until)
+
+
+class Grid(_Source):
+    """A contract with the utility, or a substation with its own."""
+
+    kind: Literal["grid"]
+    limit: PositivePower
+    tariff: Annotated[PricePerEnergy, Field(ge=0)]
+    """Per unit of energy."""
+    demand_charge: Annotated[PricePerPower, Field(ge=0)] = 0.0
+    """Per month, for the highest power of the month."""
+    carbon: Annotated[Emission, Field(ge=0)]
+    """CO2 per unit of energy drawn."""
+
+
+class Permit(Spec):
+    """The most that the law lets a plant emit in any twelve months."""
+
+    nox: Annotated[Mass, Field(gt=0)]
+    used: Annotated[Mass, Field(ge=0)] = 0.0
+    """Emitted in the twelve months before the simulation, evenly."""
+
+
+class Generators(_Source):
+    """Engines or turbines that burn gas on the site."""
+
+    kind: Literal["gensets", "turbines"]
+    count: PositiveInt
+    rating: PositivePower
+    """Of one unit."""
+    heat_rate: Annotated[HeatRate, Field(gt=1)]
+    """Heat of the fuel (higher heating value) per unit of electricity."""
+    fuel_price: Annotated[PricePerEnergy, Field(ge=0)]
+    """Per unit of heat."""
+    carbon: Annotated[Emission, Field(ge=0)]
+    """CO2 per unit of electricity."""
+    nox: Annotated[Emission, Field(ge=0)] = 0.0
+    """NOx per unit of electricity."""
+    availability: Annotated[Fraction, Field(gt=0)] = 1.0
+    """Share of units that are able to run at any time."""
+    start_time: NonNegativeDuration = 0.0
+    """From the order to start until the unit can take load."""
+    min_load: Fraction = 0.0
+    """Share of its rating below which a unit must not run."""
+    black_start: bool | None = None
+    """Whether it starts on a dark site; gensets do, turbines do not, if left out."""
+    rent: NonNegativeMoney = 0.0
+    """Per unit and day."""
+    maintenance: Annotated[PricePerEnergy, Field(ge=0)] = 0.0
+    """Parts and service per unit of electricity."""
+    permit: Permit | None = None
+
+    @property
+    def starts_dark(self) -> bool:
+        """Whether a unit starts while the site has no power."""
+        return self.kind == "gensets" if self.black_start is None else self.black_start
+
+    @property
+    def limit(self) -> float:
+        """Power of the units that can be expected to run, in W."""
+        return self.count * self.rating * self.availability
+
+
+class Battery(_Source):
+    """Storage that carries peaks and swings; it gives no energy of its own."""
+
+    kind: Literal["battery"]
+    energy: PositiveEnergy
+    limit: PositivePower
+    """Highest power in or out."""
+    efficiency: Annotated[Fraction, Field(gt=0)] = 0.9
+    """Energy out per energy in, there and back."""
+    charge: Fraction = 1.0
+    """Share of the energy stored at the start."""
+
+
+PowerSource = Annotated[Grid | Generators | Battery, Field(discriminator="kind")]
+
+
+class Order(Spec):
+    """The utility asks for less, for some hours (demand response)."""
+
+    start: datetime
+    """Local time."""
+    duration: PositiveDuration
+    reduction: Annotated[Fraction, Field(gt=0)]
+    """Share of the contract to give back."""
+    source: str | None = None
+    """The grid that asks; all of them if left out."""
+    notice: NonNegativeDuration = 0.0
+    """Time from the call until the order is in force."""
+
+
+class Outage(Spec):
+    """A source fails at once, without notice."""
+
+    source: str
+    start: datetime
+    """Local time."""
+    duration: PositiveDuration
