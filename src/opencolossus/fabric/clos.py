@@ -53,8 +53,7 @@ def size(node: Node, fabric: Fabric, gpus: int) -> Clos:
         return Clos(0, 0, 0, 0, 0, 0, 0, max(hosts, 1), 0.0)
     radix = int(switch.ports * switch.port_bandwidth / node.nic_bandwidth + 1e-9)
     over = fabric.oversubscription
-    down = max(int(radix * over / (1 + over)), 1)
-    up = max(radix - down, 1)
+    down, up = leaf_ports(radix, over)
     tiers = tiers_for(hosts, radix, down)
     leaves = math.ceil(hosts / (down if tiers > 1 else radix))
     links = leaves * up if tiers > 1 else 0
@@ -70,6 +69,12 @@ def size(node: Node, fabric: Fabric, gpus: int) -> Clos:
     return Clos(
         radix, tiers, leaves, spines, cores, hosts, above, pod, half / (over if tiers > 1 else 1)
     )
+
+
+def leaf_ports(radix: int, oversubscription: float) -> tuple[int, int]:
+    """Ports of a leaf down to servers and up to spines."""
+    down = max(int(radix * oversubscription / (1 + oversubscription)), 1)
+    return down, max(radix - down, 1)
 
 
 def tiers_for(hosts: int, radix: int, down: int) -> int:
