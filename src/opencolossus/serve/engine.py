@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 
-from opencolossus.grok.cache import Cache
 from opencolossus.grok.model import Grok
 from opencolossus.serve.fair import FairQueue
-from opencolossus.serve.fast import Forward, arranged
+from opencolossus.serve.network import open_network
 from opencolossus.serve.request import (
     Delta,
-    FinishReason,
     Request,
     Sampling,
     TokenLogprob,
     longest_common_prefix,
 )
+from opencolossus.serve.running import Running, scored
 from opencolossus.serve.sampling import choose, penalise
-from opencolossus.serve.slots import swap
-from opencolossus.serve.text import TextStream
 
 PREFILL_TOKENS = 1024
 """Prompt tokens per step, so that long prompts do not hold up the answers of others."""
-
-
-@dataclass
-class Running:
-    """A request that has a slot."""
-
-    request: Request
-    text: TextStream
-    random: random.Random
-    prompt_set: set[int]
-    filled: int = 0
-    """Prompt tokens whose keys and values are in the cache."""
-    reused: int = 0
-    answer: list[int] = field(default_factory=list)
-    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
-    started: bool = False
-    """Whether a first piece was given out."""
 
 
 class Engine:
@@ -63,14 +41,11 @@ class Engine:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.device = torch.device(device)
-        self.model = model.eval().to(self.device, dtype)
-        self._forward: Forward = arranged(self.model, dtype, self.device)
         self.context = min(context or model.config.context, model.config.context)
         self.slots = slots
         self.queue = FairQueue(queue)
         self._bytes = token_bytes
-        self._cache = Cache(model.config, slots, self.context, dtype=dtype, device=self.device)
+        self._network = open_network(model, slots, self.context, dtype, torch.device(device))
         self._running: list[Running] = []
         self._decoding = 0
         self._held: list[list[int]] = [[] for _ in range(slots)]
@@ -89,7 +64,7 @@ class Engine:
     @property
     def cached_tokens(self) -> int:
         """Tokens of running answers in the cache."""
-        return sum(self._cache.lengths[: len(self._running)])
+        return sum(self._network.lengths[: len(self._running)])
 
     def submit(self, request: Request) -> None:
         """Queue a request.
@@ -120,7 +95,6 @@ class Engine:
     def step(self) -> list[Delta]:
         """Advance every running answer by a token and admit what waits."""
         self._admit()
-        deltas: list[Delta] = []
         rows, logits = [], []
         if self._decoding:
             logits.append(self._decode())
@@ -129,9 +103,7 @@ class Engine:
             ready, found = self._prefill()
             logits += found
             rows += ready
-        if rows:
-            deltas += self._sample(rows, torch.cat(logits))
-        return deltas
+        return self._sample(rows, torch.cat(logits)) if rows else []
 
     def _admit(self) -> None:
         while len(self._running) < self.slots and (request := self.queue.take()):
@@ -139,18 +111,8 @@ class Engine:
             best, reused = self._best_slot(request)
             self._swap(slot, best)
             self._held[slot] = list(request.prompt[:reused])
-            self._cache.truncate(slot, reused)
-            seed = request.sampling.seed
-            self._running.append(
-                Running(
-                    request=request,
-                    text=TextStream(request.stop),
-                    random=random.Random(seed) if seed is not None else random.Random(),
-                    prompt_set=set(request.prompt),
-                    filled=reused,
-                    reused=reused,
-                )
-            )
+            self._network.truncate(slot, reused)
+            self._running.append(Running.begin(request, reused))
 
     def _best_slot(self, request: Request) -> tuple[int, int]:
         """The idle slot whose tokens the prompt begins with the most of, and how many."""
@@ -168,7 +130,7 @@ class Engine:
         return first + sizes.index(min(sizes)), 0
 
     def _swap(self, left: int, right: int) -> None:
-        swap(self._cache, left, right)
+        self._network.swap(left, right)
         held = self._held
         held[left], held[right] = held[right], held[left]
         count = len(self._running)
@@ -187,43 +149,32 @@ class Engine:
         self._running.pop()
 
     def _decode(self) -> torch.Tensor:
-        rows = self._running[: self._decoding]
-        tokens = torch.tensor([[row.answer[-1]] for row in rows], device=self.device)
-        step = self._cache.step(range(len(rows)), [1] * len(rows))
-        logits = self._forward(tokens, cache=step)
-        for slot, row in enumerate(rows):
-            self._held[slot].append(row.answer[-1])
-        return logits[:, -1].float()
+        last = [row.answer[-1] for row in self._running[: self._decoding]]
+        for held, token in zip(self._held, last, strict=False):
+            held.append(token)
+        return self._network.logits(0, [[token] for token in last])
 
     def _prefill(self) -> tuple[list[Running], list[torch.Tensor]]:
         """Read a piece of every unread prompt; give those now read, with their last logits."""
         first = self._decoding
         rows = self._running[first:]
         share = max(PREFILL_TOKENS // len(rows), 16)
-        counts = [min(len(row.request.prompt) - row.filled, share) for row in rows]
-        T = max(counts)
-        tokens = torch.zeros(len(rows), T, dtype=torch.long)
-        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
-            tokens[i, :count] = torch.tensor(row.request.prompt[row.filled : row.filled + count])
+        pieces = [row.request.prompt[row.filled : row.filled + share] for row in rows]
         whole = any(row.request.prompt_logprobs for row in rows)
-        last = torch.tensor(counts, device=self.device)[:, None] - 1
-        logits = self._forward(
-            tokens.to(self.device),
-            cache=self._cache.step(range(first, first + len(rows)), counts),
-            select=None if whole else last,
-        ).float()
+        logits = self._network.logits(first, pieces, whole)
+        sizes = [len(piece) if whole else 1 for piece in pieces]
         finished = []
-        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
+        for i, (row, piece, own) in enumerate(zip(rows, pieces, logits.split(sizes), strict=True)):
             if row.request.prompt_logprobs:
-                self._score_prompt(row, logits[i, :count])
-            self._held[first + i] += row.request.prompt[row.filled : row.filled + count]
-            row.filled += count
-            if row.filled == len(row.request.prompt):
-                finished.append((i, logits[i, counts[i] - 1 if whole else 0]))
+                self._score_prompt(row, own)
+            self._held[first + i] += piece
+            row.filled += len(piece)
+            if row.read:
+                finished.append((i, own[-1:]))
         for place, (i, _) in enumerate(finished):
             self._swap(first + i, first + place)
         self._decoding += len(finished)
-        return [rows[i] for i, _ in finished], [one[None] for _, one in finished]
+        return [rows[i] for i, _ in finished], [one for _, one in finished]
 
     def _score_prompt(self, row: Running, logits_TV: torch.Tensor) -> None:
         prompt, start = row.request.prompt, row.filled
@@ -232,17 +183,8 @@ class Engine:
         targets = prompt[start + 1 : start + 1 + logits_TV.shape[0]]
         logprobs = torch.log_softmax(logits_TV[: len(targets)], -1)
         for target, one in zip(targets, logprobs, strict=True):
-            row.prompt_logprobs.append(self._logprob(one, target, row.request.logprobs or 0))
-
-    def _logprob(self, logprobs_V: torch.Tensor, token: int, top: int) -> TokenLogprob:
-        best: tuple[tuple[int, bytes, float], ...] = ()
-        if top:
-            values, tokens = logprobs_V.topk(min(top, logprobs_V.shape[0]))
-            best = tuple(
-                (t, self._bytes[t], v)
-                for t, v in zip(tokens.tolist(), values.tolist(), strict=True)
-            )
-        return TokenLogprob(token, self._bytes[token], float(logprobs_V[token]), best)
+            top = row.request.logprobs or 0
+            row.prompt_logprobs.append(scored(one, target, top, self._bytes))
 
     def _sample(self, rows: list[Running], logits_BV: torch.Tensor) -> list[Delta]:
         raw = {
@@ -256,45 +198,17 @@ class Engine:
                 penalise(logits_BV[i], sampling, row.prompt_set, row.answer)
         samplings: list[Sampling] = [row.request.sampling for row in rows]
         tokens = choose(logits_BV, samplings, [row.random.random() for row in rows])
-        deltas = []
-        for i, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-            scored = raw.get(i)
-            logprobs: tuple[TokenLogprob, ...] = ()
-            if scored is not None and token not in row.request.stop_tokens:
-                logprobs = (self._logprob(scored, token, row.request.logprobs or 0),)
-            delta = self._take(row, token, logprobs)
-            if delta is not None:
-                deltas.append(delta)
-        return deltas
+        return [
+            self._take(row, token, raw.get(i))
+            for i, (row, token) in enumerate(zip(rows, tokens, strict=True))
+        ]
 
-    def _take(self, row: Running, token: int, logprobs: tuple[TokenLogprob, ...]) -> Delta | None:
-        """Add a token to an answer; the piece to give out."""
-        request = row.request
-        row.answer.append(token)
-        text, finish = "", None
-        if token in request.stop_tokens:
-            finish = self._finish(row, "stop")
-        else:
-            text = row.text.push(self._bytes[token])
-            full = len(request.prompt) + len(row.answer) >= self.context
-            if row.text.stopped:
-                finish = self._finish(row, "stop")
-            elif len(row.answer) >= request.max_tokens or full:
-                finish = self._finish(row, "length")
-        if finish is not None and not row.text.stopped:
-            text += row.text.close()
-            finish = "stop" if row.text.stopped else finish
-        first, row.started = not row.started, True
-        return Delta(
-            id=request.id,
-            text=text,
-            tokens=1,
-            logprobs=logprobs,
-            prompt_logprobs=tuple(row.prompt_logprobs) if first else (),
-            finish=finish,
-            reused=row.reused if first else 0,
-        )
-
-    def _finish(self, row: Running, reason: FinishReason) -> FinishReason:
-        self._release(next(i for i, other in enumerate(self._running) if other is row))
-        return reason
+    def _take(self, row: Running, token: int, logprobs_V: torch.Tensor | None) -> Delta:
+        """Add a token to an answer; frees its slot at the end."""
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if logprobs_V is not None and token not in row.request.stop_tokens:
+            logprobs = (scored(logprobs_V, token, row.request.logprobs or 0, self._bytes),)
+        delta = row.take(token, self._bytes[token], logprobs, self.context)
+        if delta.finish is not None:
+            self._release(next(i for i, other in enumerate(self._running) if other is row))
+        return delta

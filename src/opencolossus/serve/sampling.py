@@ -46,7 +46,8 @@ def choose(
         _fill(tokens, greedy, torch.argmax(_rows(logits, greedy), dim=-1))
     if plain:
         scaled = _scaled(logits, samplings, plain)
-        _fill(tokens, plain, _inverse(torch.softmax(scaled, -1), _at(uniforms, plain, logits)))
+        at = _at([uniforms[row] for row in plain], logits)
+        _fill(tokens, plain, _inverse(torch.softmax(scaled, -1), at))
     if cut:
         _fill(tokens, cut, _cut(_scaled(logits, samplings, cut), samplings, uniforms, cut))
     return tokens
@@ -61,8 +62,8 @@ def _fill(tokens: list[int], rows: list[int], chosen: torch.Tensor) -> None:
         tokens[row] = token
 
 
-def _at(uniforms: Sequence[float], rows: list[int], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor([uniforms[row] for row in rows], device=like.device, dtype=torch.float32)
+def _at(uniforms: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(uniforms, device=like.device, dtype=torch.float32)
 
 
 def _scaled(logits: torch.Tensor, samplings: Sequence[Sampling], rows: list[int]) -> torch.Tensor:
@@ -91,18 +92,36 @@ def _cut(
     top_p = torch.tensor([samplings[row].top_p for row in rows], device=scaled.device)
     limits = [min(samplings[row].top_k or vocabulary, vocabulary) for row in rows]
     top_k = torch.tensor(limits, device=scaled.device)
-    size = min(SHORT_LIST, vocabulary)
-    values, tokens = probabilities.topk(size, dim=-1)
-    short = (top_k > size) & ((values.sum(-1) < top_p) | (top_k < vocabulary))
-    if bool(short.any()):
-        values, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(values.shape[-1], device=scaled.device)
+    values, tokens = probabilities.topk(min(SHORT_LIST, vocabulary), dim=-1)
+    short = (values.sum(-1) >= top_p) & (top_k == vocabulary) | (top_k <= values.shape[-1])
+    chosen = torch.empty_like(top_k)
+    # Rows that need the long list go their own way: what one needs shall not change another.
+    for where, long in ((short.nonzero()[:, 0], False), ((~short).nonzero()[:, 0], True)):
+        if not where.numel():
+            continue
+        ranked = values[where], tokens[where]
+        if long:
+            ordered = probabilities[where].sort(dim=-1, descending=True, stable=True)
+            ranked = ordered.values, ordered.indices
+        at = _at([uniforms[rows[i]] for i in where.tolist()], scaled)
+        chosen[where] = _from_ranked(*ranked, top_p[where], top_k[where], vocabulary, at)
+    return chosen
+
+
+def _from_ranked(
+    values: torch.Tensor,
+    tokens: torch.Tensor,
+    top_p: torch.Tensor,
+    top_k: torch.Tensor,
+    vocabulary: int,
+    uniforms: torch.Tensor,
+) -> torch.Tensor:
+    """The inverse distribution function over what is left of tokens [B, R], likeliest first."""
+    rank = torch.arange(values.shape[-1], device=values.device)
     kept = torch.where(rank < top_k[:, None], values, 0.0)
-    # Sums run in order, so that a row gives the same whether or not another needed the long list.
     sums = kept.cumsum(-1)
     before = sums - kept
     total = torch.where(top_k[:, None] < vocabulary, sums[:, -1:], 1.0)
     # A token stays while the share before it is short of top_p; the likeliest always stays.
     kept = torch.where((before < top_p[:, None] * total) | (rank == 0), kept, 0.0)
-    place = _inverse(kept, _at(uniforms, rows, scaled))
-    return tokens.gather(-1, place[:, None])[:, 0]
+    return tokens.gather(-1, _inverse(kept, uniforms)[:, None])[:, 0]

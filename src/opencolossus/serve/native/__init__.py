@@ -1,0 +1,1 @@
+"""The network in C++, compiled where it runs: fast, and the same bits in any company."""

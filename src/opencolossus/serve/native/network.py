@@ -1,0 +1,135 @@
+"""The compiled network with its keys and values, as the engine uses it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opencolossus.grok.block import Block
+from opencolossus.grok.context import temperatures
+from opencolossus.grok.model import Grok
+from opencolossus.grok.rotary import rotary_tables
+from opencolossus.serve.native.build import library
+from opencolossus.serve.native.pack import ACTIVATIONS, CLayer, CNetwork, Packer
+from opencolossus.specs.model import Model
+
+
+class NativeNetwork:
+    """Logits by `forward.cpp`, in which a sequence gets the same bits whatever else runs."""
+
+    def __init__(
+        self, model: Grok, slots: int, context: int, dtype: torch.dtype, threads: int
+    ) -> None:
+        """Pack the weights in ``dtype``; activations, keys, values and sums are in fp32.
+
+        Raises:
+            NoCompilerError: it cannot be compiled here.
+        """
+        self._library = library()
+        self._panel = int(self._library.panel_width())
+        self._packer = Packer(self._panel, dtype)
+        self._vocabulary = model.config.vocabulary
+        self._layers = self._pack_layers(model, slots, context)
+        self._network = self._pack_network(model, context, dtype, threads)
+        self._rows = list(range(slots))
+        """Where the sequence of each slot really is: to exchange two, nothing is copied."""
+        self.lengths = [0] * slots
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Keep the first ``length`` tokens of a slot."""
+        self.lengths[slot] = min(length, self.lengths[slot])
+
+    def swap(self, left: int, right: int) -> None:
+        """Exchange two slots."""
+        for kept in (self._rows, self.lengths):
+            kept[left], kept[right] = kept[right], kept[left]
+
+    def logits(self, first: int, pieces: Sequence[Sequence[int]], whole: bool = False) -> Tensor:
+        """Logits after each piece of tokens, which the slots from ``first`` on go on with.
+
+        Returns:
+            [pieces, V] in fp32; with ``whole`` those of all tokens, end to end.
+        """
+        counts = np.array([len(piece) for piece in pieces], np.int32)
+        slots = range(first, first + len(pieces))
+        tokens = np.concatenate([np.array(piece, np.int32) for piece in pieces])
+        ends = np.cumsum(counts, dtype=np.int32)
+        offsets = np.array([self.lengths[slot] for slot in slots], np.int32) - ends + counts
+        positions = np.arange(len(tokens), dtype=np.int32) + np.repeat(offsets, counts)
+        rows = np.repeat(np.array([self._rows[slot] for slot in slots], np.int32), counts)
+        want = np.arange(len(tokens), dtype=np.int32) if whole else ends - np.int32(1)
+        out = torch.empty(len(want), self._network.head.panels * self._panel)
+        self._library.forward(
+            ctypes.byref(self._network),
+            ctypes.c_int64(len(tokens)),
+            *(ctypes.c_void_p(array.ctypes.data) for array in (tokens, positions, rows)),
+            ctypes.c_int64(len(want)),
+            ctypes.c_void_p(want.ctypes.data),
+            ctypes.c_void_p(out.data_ptr()),
+        )
+        for slot, piece in zip(slots, pieces, strict=True):
+            self.lengths[slot] += len(piece)
+        return out[:, : self._vocabulary]
+
+    def _pack_layers(self, model: Grok, slots: int, context: int) -> ctypes.Array[CLayer]:
+        config, packer = model.config, self._packer
+        N, K = config.kv_heads, config.head_size
+        blocks = [block for block in model.blocks.values() if isinstance(block, Block)]
+        layers = (CLayer * len(blocks))()
+        for index, block in enumerate(blocks):
+            layers[index] = packer.layer(block)
+            layers[index].keys = packer.keep(torch.zeros(slots, N, K, self._whole(context)))
+            layers[index].values = packer.keep(torch.zeros(slots, N, context, self._whole(K)))
+        return layers
+
+    def _whole(self, count: int) -> int:
+        return -(-count // self._panel) * self._panel
+
+    def _pack_network(
+        self, model: Grok, context: int, dtype: torch.dtype, threads: int
+    ) -> CNetwork:
+        config, packer = model.config, self._packer
+        assert model.embed is not None  # a whole network, no pipeline stage
+        assert model.norm is not None
+        assert model.head is not None
+        positions = torch.arange(context)[None]
+        cosines, sines = rotary_tables(positions, config.head_size, config.rope_base)
+        length = config.attention_temperature_length
+        return CNetwork(
+            **_numbers(config, context, threads),
+            cosines=packer.vector(cosines),
+            sines=packer.vector(sines),
+            temperatures=packer.vector(temperatures(positions, length)) if length else None,
+            embedding=packer.address(model.embed.weight.to(dtype)),
+            embedding_bf16=dtype == torch.bfloat16,
+            norm=packer.vector(model.norm.weight),  # type: ignore[arg-type]
+            head=packer.matrix(model.head.weight),
+            layer=ctypes.cast(self._layers, ctypes.POINTER(CLayer)),
+        )
+
+
+def _numbers(config: Model, context: int, threads: int) -> dict[str, float | int]:
+    return {
+        "layers": config.layers,
+        "width": config.width,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "head_size": config.head_size,
+        "capacity": context,
+        "experts": config.experts,
+        "chosen": config.experts_per_token,
+        "activation": ACTIVATIONS[config.activation],
+        "renormalise": config.renormalise_gates,
+        "threads": threads,
+        "epsilon": config.norm_epsilon,
+        "scale": config.attention_multiplier or config.head_size**-0.5,
+        "softcap": config.attention_softcap or 0.0,
+        "router_softcap": config.router_softcap or 0.0,
+        "embedding_multiplier": config.embedding_multiplier,
+        "output_multiplier": config.output_multiplier,
+        "logit_softcap": config.logit_softcap or 0.0,
+    }

@@ -1,0 +1,84 @@
+// Vectors as wide as the machine's, and the functions of them that the network needs.
+
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, TILE = 6;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, TILE = 2;
+#else
+constexpr int LANES = 4, TILE = 6;
+#endif
+constexpr int PANEL = 4 * LANES;
+constexpr float HIDDEN = -1e30f;
+
+typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef uint32_t Words __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef uint16_t Halves __attribute__((vector_size(LANES * 2), aligned(2)));
+
+namespace {
+
+int64_t rounded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+Vector load(const float *p) {
+    Vector v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+Vector load(const uint16_t *p) {
+    Halves h;
+    std::memcpy(&h, p, sizeof h);
+    Words w = __builtin_convertvector(h, Words) << 16;
+    return (Vector)w;
+}
+
+void store(float *p, Vector v) { std::memcpy(p, &v, sizeof v); }
+
+float widen(uint16_t h) {
+    uint32_t w = uint32_t(h) << 16;
+    float f;
+    std::memcpy(&f, &w, sizeof f);
+    return f;
+}
+
+// exp(x) = 2^n exp(r), |r| <= ln(2) / 2, exp(r) by its series to the seventh power: 2e-7 relative.
+Vector exponential(Vector x) {
+    x = x < -87.0f ? Vector{} - 87.0f : x;
+    x = x > 88.0f ? Vector{} + 88.0f : x;
+    Vector n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounded to whole numbers
+    Vector r = x - n * 0.693145752f - n * 1.42860677e-6f;
+    Vector p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
+    return p * (Vector)power;
+}
+
+Vector tanh_of(Vector x) { return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f); }
+
+Vector activated(Vector x, int64_t kind) {
+    if (kind == 2) return x > 0.0f ? x : Vector{};
+    Vector inner = kind == 1 ? x : 1.5957691216f * (x + 0.044715f * x * x * x);
+    return x / (1.0f + exponential(-inner));  // SiLU, or GELU by tanh: both are x * sigmoid(inner)
+}
+
+void cap(float *x, int64_t n, float limit) {  // n rounded up to LANES may be written
+    for (int64_t i = 0; i < n; i += LANES) store(x + i, limit * tanh_of(load(x + i) / limit));
+}
+
+float sum(Vector v) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
+
+}  // namespace

@@ -1,0 +1,90 @@
+"""A request that is being answered: what was read, what was said, when it ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from opencolossus.serve.request import Delta, FinishReason, Request, TokenLogprob
+from opencolossus.serve.text import TextStream
+
+
+@dataclass
+class Running:
+    """A request that has a slot."""
+
+    request: Request
+    text: TextStream
+    random: random.Random
+    prompt_set: set[int]
+    filled: int = 0
+    """Prompt tokens whose keys and values are in the cache."""
+    reused: int = 0
+    answer: list[int] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    started: bool = False
+    """Whether a first piece was given out."""
+
+    @classmethod
+    def begin(cls, request: Request, reused: int) -> Running:
+        """Begin to answer; ``reused`` tokens of the prompt are in the cache already."""
+        seed = request.sampling.seed
+        return cls(
+            request=request,
+            text=TextStream(request.stop),
+            random=random.Random(seed) if seed is not None else random.Random(),
+            prompt_set=set(request.prompt),
+            filled=reused,
+            reused=reused,
+        )
+
+    @property
+    def read(self) -> bool:
+        """Whether the whole prompt is in the cache."""
+        return self.filled == len(self.request.prompt)
+
+    def take(
+        self, token: int, data: bytes, logprobs: tuple[TokenLogprob, ...], context: int
+    ) -> Delta:
+        """Add a token to the answer; the piece to give out."""
+        self.answer.append(token)
+        text, finish = self._said(token, data, context)
+        if finish is not None and not self.text.stopped:
+            text += self.text.close()
+            finish = "stop" if self.text.stopped else finish
+        first, self.started = not self.started, True
+        return Delta(
+            id=self.request.id,
+            text=text,
+            tokens=1,
+            logprobs=logprobs,
+            prompt_logprobs=tuple(self.prompt_logprobs) if first else (),
+            finish=finish,
+            reused=self.reused if first else 0,
+        )
+
+    def _said(self, token: int, data: bytes, context: int) -> tuple[str, FinishReason | None]:
+        request = self.request
+        if token in request.stop_tokens:
+            return "", "stop"
+        text = self.text.push(data)
+        if self.text.stopped:
+            return text, "stop"
+        full = len(request.prompt) + len(self.answer) >= context
+        return text, "length" if full or len(self.answer) >= request.max_tokens else None
+
+
+def scored(
+    logprobs_V: torch.Tensor, token: int, top: int, token_bytes: Sequence[bytes]
+) -> TokenLogprob:
+    """A token with its log-probability and those of the ``top`` likeliest in its place."""
+    best: tuple[tuple[int, bytes, float], ...] = ()
+    if top:
+        values, tokens = logprobs_V.topk(min(top, logprobs_V.shape[0]))
+        best = tuple(
+            (t, token_bytes[t], v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True)
+        )
+    return TokenLogprob(token, token_bytes[token], float(logprobs_V[token]), best)
