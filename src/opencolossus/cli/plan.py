@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opencolossus.cli.common import AsJson, Sets, SpecPath, console, load
+
+if TYPE_CHECKING:
+    from opencolossus.specs.load import Loaded
 
 
 def plan(
@@ -55,6 +58,14 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    network: Annotated[
+        bool,
+        typer.Option(
+            "--network",
+            help="Print what the cluster's network gives to collectives instead, by place and "
+            "routing.",
+        ),
+    ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Print every assumption and alternative.")
     ] = False,
@@ -66,6 +77,9 @@ def plan(
     from opencolossus.plan.search import search
 
     loaded = load(spec, sets)
+    if network:
+        _network(loaded, as_json)
+        return
     when: date | None = parse_day(day)
     found = search(
         loaded.description,
@@ -94,3 +108,14 @@ def plan(
         show_plan(console(), found, everything)
         if html is not None:
             console().print(f"Page: {html}")
+
+
+def _network(loaded: Loaded, as_json: bool) -> None:
+    from opencolossus.plan.network import report
+    from opencolossus.report.network_table import show_network
+
+    found = report(loaded.description.cluster)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        show_network(console(), found)
