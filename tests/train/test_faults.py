@@ -52,13 +52,15 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(describe, tmp_path, he
     assert after[-1] < after[0]
 
 
-def test_a_run_of_them_goes_back_to_the_last_checkpoint(describe, tmp_path, heard, poison):
+def test_a_run_of_them_goes_back_to_the_checkpoint_before_them(describe, tmp_path, heard, poison):
     poison(*range(7, 7 + RUN_OF_BAD))
     result = train(describe("run.tokens=12800"), tmp_path, heard)
     assert (result.finished, result.rollbacks, result.step) == (True, 1, 25)
     (back,) = events(tmp_path, "rollback")
-    assert back["to"] == 10
-    assert any("back to the weights of step 10" in note for note in heard.notes)
+    assert back["to"] == 5, "the weights of step 10 would be those that went wrong"
+    assert any("back to the weights of step 5" in note for note in heard.notes)
+    saved = [e["step"] for e in events(tmp_path, "checkpoint")]
+    assert saved == [5, 15, 20, 25]
 
 
 def test_a_run_that_does_not_recover_ends_in_a_sentence(describe, tmp_path, heard, poison):

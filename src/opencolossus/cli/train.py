@@ -41,6 +41,9 @@ def train(
         int | None,
         typer.Option("--metrics-port", help="Serve Prometheus metrics here.", min=1, max=65535),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write for TensorBoard too, into RUN/tensorboard.")
+    ] = False,
 ) -> None:
     """Train the model of a description on its data, and say how far the prediction was off.
 
@@ -52,6 +55,7 @@ def train(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from opencolossus.train import world
     from opencolossus.train.console import progress_on
+    from opencolossus.train.opening import Listeners
     from opencolossus.train.run import train as run
 
     description = load(spec, sets).description
@@ -63,7 +67,7 @@ def train(
             progress_on(sys.stderr),
             resume=resume,
             layout=layout,
-            metrics_port=metrics_port,
+            listeners=Listeners(metrics_port, tensorboard),
             patience=patience,
         )
     except UserError:

@@ -79,9 +79,15 @@ class Store:
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
         return sorted((int(match.group(1)) for match in names if match), reverse=True)
 
-    def newest_sound(self) -> int | None:
-        """Step of the newest checkpoint that passes its checksums; says which ones do not."""
+    def newest_sound(self, at_most: int | None = None) -> int | None:
+        """Step of the newest checkpoint that passes its checksums; says which ones do not.
+
+        Args:
+            at_most: the last step that counts; all do without it.
+        """
         for step in self.steps():
+            if at_most is not None and step > at_most:
+                continue
             fault = self._fault(step)
             if fault is None:
                 return step
@@ -148,14 +154,20 @@ class Store:
             _flush(part / name)
 
     def _publish(self, part: Path, step: int) -> None:
-        final = self.path(step)
-        if final.exists():
-            os.replace(final, self.folder / f".replaced-{step:08d}.part")
-        os.replace(part, final)
+        self._remove(step)
+        os.replace(part, self.path(step))
         _flush(self.folder)
-        shutil.rmtree(self.folder / f".replaced-{step:08d}.part", ignore_errors=True)
-        for old in self.steps()[KEEP:]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+        # Later ones were damaged, or the run would have gone on from there.
+        later = [other for other in self.steps() if other > step]
+        for other in later + self.steps()[len(later) + KEEP :]:
+            self._remove(other)
+
+    def _remove(self, step: int) -> None:
+        """A folder that is being deleted must not look like a checkpoint."""
+        if self.path(step).exists():
+            gone = self.folder / f".old-{step:08d}.part"
+            os.replace(self.path(step), gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _fault(self, step: int) -> str | None:
         path = self.path(step)

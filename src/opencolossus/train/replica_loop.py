@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from opencolossus.data.batch import Batch as Rows
 from opencolossus.specs.errors import UserError
-from opencolossus.train import batches, optimiser
-from opencolossus.train.console import Progress
-from opencolossus.train.loop import Loop
+from opencolossus.train import optimiser
+from opencolossus.train.loop import Found, Loop
+from opencolossus.train.recorder import Surroundings
 from opencolossus.train.replicas import Replicas
-from opencolossus.train.schedule import factor
 from opencolossus.train.setup import Training
 from opencolossus.train.state import State, check_model
-from opencolossus.train.stop import Stop
-from opencolossus.train.telemetry import NoGauges, NoLog
 
 PATIENCE = 30.0
 """Seconds after which a group that does not answer is given up."""
@@ -31,16 +28,8 @@ class ReplicaLoop(Loop):
         UserError: the run asks for what replica groups cannot do.
     """
 
-    def __init__(
-        self,
-        training: Training,
-        shown: Progress,
-        log: NoLog,
-        gauges: NoGauges,
-        stop: Stop,
-        peak_flops: float | None,
-    ) -> None:
-        super().__init__(training, shown, log, gauges, stop, peak_flops)
+    def __init__(self, training: Training, around: Surroundings) -> None:
+        super().__init__(training, around)
         if self.run.time_limit is not None:
             raise UserError("replica groups have no common clock: leave run.time_limit out")
         if training.layout.pipeline_parallel > 1:
@@ -56,31 +45,19 @@ class ReplicaLoop(Loop):
         finally:
             self.peers.close()
 
-    def _step(self) -> None:
-        training, began = self.training, time.perf_counter()
+    def _gradients(self) -> Found | None:
         self.peers.begin()
         self._tell_groups()
-        before = training.loader.state()
-        rows = self.peers.part(training.loader.next_batch())
-        micro = batches.micro_rows(training.layout.micro_batch, len(rows))
-        parts = batches.split(batches.to_device(rows, training.device), micro)
-        sums = training.engine.gradients(parts)
-        load = self._expert_load()
-        if not self.peers.complete():
-            training.engine.discard()
-            self._read_from(before)
-            return
-        fault = training.guard.fault(sums.loss, sums.norm)
-        rate = factor(self.run.schedule, self._share())
-        if fault is None:
-            training.engine.move(rate)
-        else:
-            training.engine.discard()
-        training.position.step += 1
-        training.position.tokens += self.step_tokens
-        self._record(sums, rate, load, time.perf_counter() - began)
-        if fault is not None:
-            self._say_skipped(fault)
+        before = self.training.loader.state()
+        found = super()._gradients()
+        if self.peers.complete():
+            return found
+        self.training.engine.discard()
+        self._read_from(before)
+        return None
+
+    def _rows(self) -> Rows:
+        return self.peers.part(super()._rows())
 
     def _roll_back(self) -> None:
         # A group that came back lacks the older checkpoints, so the groups would part here.
@@ -92,7 +69,7 @@ class ReplicaLoop(Loop):
     def _tell_groups(self) -> None:
         if self.peers.count != self._groups:
             step = self.training.position.step
-            self.log.write("groups", step=step, groups=self.peers.count)
+            self.told.event("groups", step=step, groups=self.peers.count)
             self.shown.note(f"step {step}: {self.peers.count} replica groups")
             self._groups = self.peers.count
 
@@ -114,7 +91,7 @@ class ReplicaLoop(Loop):
         training.guard.restore(saved.guard)
         training.position = saved.position
         self._read_from(saved.loader)
-        self.log.write("healed", step=saved.position.step)
+        self.told.event("healed", step=saved.position.step)
         self.shown.note(f"took over step {saved.position.step} from another replica group")
 
     def _read_from(self, where: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opencolossus.specs.files import write_atomic
-from opencolossus.specs.units import DURATION, SIZE, show
+from opencolossus.specs.units import DURATION, ENERGY, SIZE, show
 from opencolossus.train.predict import Prediction
 
 RESULT = "result.json"
@@ -39,6 +39,9 @@ class Result:
     """Peak of the first process, in bytes."""
     predicted_step_time: float | None
     predicted_memory: float | None
+    joules: float | None = None
+    """Energy of the GPUs in the steps of this start; None where it cannot be read."""
+    joules_per_token: float | None = None
 
     def save(self, folder: Path) -> None:
         """Write result.json."""
@@ -56,6 +59,9 @@ class Result:
         if self.step_time is not None:
             said.append(_compared("step time", self.step_time, self.predicted_step_time, _time))
         said.append(_compared("memory", self.memory, self.predicted_memory, _size))
+        if self.joules is not None and self.joules_per_token is not None:
+            energy = show(self.joules, ENERGY, digits=3)
+            said.append(f"energy of the GPUs: {energy}, {self.joules_per_token:.3g} J per token")
         return said
 
 

@@ -1,23 +1,10 @@
-"""What a run says about itself while it goes: JSON lines, and Prometheus gauges."""
+"""What a run says about itself while it goes, and to whom."""
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-from opencolossus.specs.errors import UserError
-
-if TYPE_CHECKING:
-    from prometheus_client import Gauge
-
-LOG = "log.jsonl"
-TEXTFILE = "metrics.prom"
-"""In Prometheus' text format, for the textfile collector of node_exporter."""
-_TEXTFILE_EVERY = 5.0  # s
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,136 +34,64 @@ class StepRecord:
     """Steps skipped since the start of the run."""
     memory: int
     """Peak memory of the first process, in bytes."""
+    joules: float | None = None
+    """Energy of this step, over the GPUs of all processes; None where they cannot be read."""
+
+    @property
+    def power(self) -> float | None:
+        """Mean over the step in W, of the GPUs of all processes."""
+        return None if self.joules is None else self.joules / self.seconds
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Energy of the step per token."""
+        if self.joules is None:
+            return None
+        return self.joules / (self.tokens_per_second * self.seconds)
+
+    def figures(self) -> dict[str, Any]:
+        """Everything that this says, by name."""
+        return {**vars(self), "power": self.power, "joules_per_token": self.joules_per_token}
 
 
-GAUGES = {
-    "step": "Optimiser steps done",
-    "tokens": "Tokens trained on",
-    "loss": "Mean cross-entropy of the last step in nats per token",
-    "gradient_norm": "Norm of the whole gradient before clipping",
-    "learning_rate": "Learning rate as a share of its highest value",
-    "tokens_per_second": "Tokens per second of the last step",
-    "mfu": "Model FLOPs utilisation of the last step",
-    "expert_load": "Tokens of the busiest expert per mean, largest over layers",
-    "epoch": "Passes over the data begun",
-    "row": "Next row of the epoch to be read",
-    "skipped": "Steps skipped because they would have harmed the weights",
-    "memory": "Peak memory of the first process in bytes",
-}
+class Sink:
+    """Somewhere that a run's figures go; this one drops them."""
 
-
-class NoLog:
-    """For all processes but the first."""
-
-    def write(self, event: str, **fields: Any) -> None:
-        """Write nothing."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class NoGauges:
-    """For all processes but the first."""
-
-    def show(self, record: StepRecord) -> None:
-        """Show nothing."""
-
-    def flush(self) -> None:
-        """Write nothing."""
-
-
-class Log(NoLog):
-    """``log.jsonl``: one event per line, appended."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOG
-        self._file = self._open()
-
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event with the time of day (s since 1970).
+    def event(self, name: str, fields: dict[str, Any]) -> None:
+        """Something that happened.
 
         Raises:
-            UserError: the disk is full, or the file cannot be written.
+            UserError: it cannot be written.
         """
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **_finite(fields)})
-        try:
-            self._file.write(line + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def step(self, record: StepRecord) -> None:
+        """A step that was taken.
+
+        Raises:
+            UserError: it cannot be written.
+        """
 
     def close(self) -> None:
-        """Close the file; a full disk was reported when the line was written."""
-        try:
-            self._file.close()
-        except OSError:
-            return
-
-    def _open(self) -> IO[str]:
-        try:
-            file = self.path.open("a", encoding="utf-8")
-            if _ends_torn(self.path):  # a process that was killed left half a line
-                file.write("\n")
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}") from None
-        return file
+        """Write what is still held back."""
 
 
-class Gauges(NoGauges):
-    """Prometheus gauges: always in ``metrics.prom``, and on a port where one is given."""
+class Telemetry:
+    """All the places that a run's figures go to; none at any process but the first."""
 
-    def __init__(self, folder: Path, port: int | None) -> None:
-        from prometheus_client import CollectorRegistry, Gauge
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
+        self._sinks = sinks
 
-        self._registry = CollectorRegistry()
-        self._path = folder / TEXTFILE
-        self._gauges: dict[str, Gauge] = {
-            name: Gauge(f"colossus_train_{name}", text, registry=self._registry)
-            for name, text in GAUGES.items()
-        }
-        self._written = -math.inf
-        if port is not None:
-            self._listen(port)
+    def event(self, name: str, **fields: Any) -> None:
+        """Tell all of something that happened."""
+        for sink in self._sinks:
+            sink.event(name, fields)
 
-    def show(self, record: StepRecord) -> None:
-        """Set all gauges; the file follows every few seconds."""
-        for name, value in asdict(record).items():
-            if name in self._gauges and value is not None:
-                self._gauges[name].set(value)
-        if time.monotonic() - self._written > _TEXTFILE_EVERY:
-            self.flush()
+    def step(self, record: StepRecord) -> None:
+        """Tell all of a step."""
+        for sink in self._sinks:
+            sink.step(record)
 
-    def flush(self) -> None:
-        """Write the file now."""
-        from prometheus_client import write_to_textfile
-
-        self._written = time.monotonic()
-        try:
-            write_to_textfile(str(self._path), self._registry)
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
-
-    def _listen(self, port: int) -> None:
-        from prometheus_client import start_http_server
-
-        try:
-            start_http_server(port, registry=self._registry)
-        except (OSError, OverflowError) as error:
-            raise UserError(
-                f"--metrics-port {port} cannot be listened on ({error}); 9400 usually can"
-            ) from None
-
-
-def _ends_torn(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, 2) == 0:
-            return False
-        file.seek(-1, 2)
-        return file.read() != b"\n"
-
-
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    # JSON has no NaN: a reader that is strict must not choke on the very step that matters.
-    return {
-        k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()
-    }
+    def close(self) -> None:
+        """Close all."""
+        for sink in self._sinks:
+            sink.close()

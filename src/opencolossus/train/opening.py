@@ -1,0 +1,102 @@
+"""What a run says and sets up before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from opencolossus.grok import fused
+from opencolossus.specs.hardware import Precision
+from opencolossus.specs.units import COUNT, DURATION, SIZE, show
+from opencolossus.train import world
+from opencolossus.train.board import Board
+from opencolossus.train.console import Progress
+from opencolossus.train.energy import Energy, meter
+from opencolossus.train.gauges import Gauges
+from opencolossus.train.log import Log
+from opencolossus.train.parallel.layout import describe
+from opencolossus.train.precision import gpu_flops, matmul_rate
+from opencolossus.train.predict import Prediction, predict
+from opencolossus.train.setup import Training
+from opencolossus.train.telemetry import Sink, Telemetry
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Where a run's figures go beside its log and ``metrics.prom``."""
+
+    metrics_port: int | None = None
+    tensorboard: bool = False
+
+
+def telemetry(training: Training, asked: Listeners) -> Telemetry:
+    """Everything that listens to the first process; nothing listens to the others.
+
+    Raises:
+        UserError: one of them cannot be had, told at every process.
+    """
+
+    def make() -> Telemetry:
+        folder = training.folder
+        sinks: list[Sink] = [Log(folder), Gauges(folder, asked.metrics_port)]
+        if asked.tensorboard:
+            sinks.append(Board(folder, training.position.step))
+        return Telemetry(sinks)
+
+    return world.first_does(make) or Telemetry()
+
+
+def energy(training: Training, shown: Progress) -> Energy:
+    """What counts the energy of the GPUs, where there are any; says why if they cannot be read."""
+    found = meter(training.device)
+    if isinstance(found, str):
+        shown.note(found)
+        found = None
+    return Energy(found, training.engine.groups.world, training.device)
+
+
+def introduce(training: Training, resume: bool, shown: Progress) -> None:
+    """Say what is about to be trained, on what."""
+    model, run = training.description.model, training.description.run
+    kind = str(training.dtype).removeprefix("torch.")
+    shown.note(
+        f"model: {model.name}, {show(model.parameters, COUNT, 3)} parameters, "
+        f"{show(model.active_parameters, COUNT, 3)} active per token"
+    )
+    manifest = training.data.shards.manifest
+    shown.note(
+        f"data: {manifest.corpus}, {show(manifest.tokens, COUNT, 3)} tokens of "
+        f"{manifest.bytes_per_token:.2f} bytes in {manifest.documents:,} documents"
+    )
+    where = f"{torch.get_num_threads()} CPU threads"
+    if training.device.type == "cuda":
+        where = torch.cuda.get_device_name(training.device)
+    if world.size() > 1:
+        where = f"{world.size()} processes ({describe(training.layout)}), each on {where}"
+    shown.note(f"computing in {kind} on {where}")
+    if fused.is_on():
+        shown.note("the first steps compile the functions between matrix products")
+    if training.position.step or resume:
+        shown.note(f"resuming at step {training.position.step} of {run.steps}")
+
+
+def expect(training: Training, shown: Progress) -> tuple[Prediction | None, float | None]:
+    """What the planner expects here, and the FLOP/s that MFU is measured against.
+
+    On a CPU that is its best matrix product, measured now; on a GPU the catalog's figure.
+    """
+    on_cpu = training.device.type == "cpu"
+    peak = matmul_rate(training.dtype) if on_cpu else gpu_flops(training.device, training.dtype)
+    if world.size() > 1:
+        return None, peak
+    precision: Precision = "bf16" if training.dtype == torch.bfloat16 else "fp32"
+    found = predict(training.description, precision, peak if on_cpu else None)
+    if isinstance(found, str):
+        shown.note(f"no prediction: {found}")
+        return None, peak
+    shown.note(
+        f"predicted: {show(found.step_time, DURATION, 3)} per step, "
+        f"{show(found.memory, SIZE, 3)} (assumed: {'; '.join(found.assumptions) or 'nothing'})"
+    )
+    return found, peak
