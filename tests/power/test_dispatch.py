@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from opencolossus.power import supply
 from opencolossus.power.dispatch import Storage, carried, dispatch, rolling_sum
+from opencolossus.power.slots import slots
 from opencolossus.specs import catalog
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Battery, Order
@@ -49,7 +50,7 @@ def test_limits_hold_and_energy_is_conserved(
     limits = {"grid": grid, "engines": engines}
     store = {"battery": storage(energy, limit, efficiency, charge)}
     # The promise of ``carried``: demand that stays within it (and within what was wanted) is met.
-    demand = np.minimum(wanted, carried(wanted, wanted, limits, store)) * share
+    demand = np.minimum(wanted, carried(wanted, wanted, grid + engines, store)) * share
     found = dispatch(demand, limits, ["grid", "engines"], store)
     tiny = 1e-6 * (1 + wanted.max() + limit)
     assert found.unserved.max() <= tiny
@@ -83,7 +84,7 @@ def test_a_source_delivers_from_its_first_day_on() -> None:
     # Substation 63 was energised on 1 May 2025, at 150 MW (Greater Memphis Chamber).
     site: Site = catalog.entry("sites", "colossus-2025-06")
     hours = supply.hours_between(date(2025, 4, 30), date(2025, 5, 1))
-    power = supply.available(site, hours)["substation-63"]
+    power = supply.available(site, slots(hours, []))["substation-63"]
     assert (power[:24] == 0).all()
     assert (power[24:] == 150e6).all()
 
@@ -93,10 +94,15 @@ def test_an_order_of_the_utility_is_heeded() -> None:
     base: Site = catalog.entry("sites", "memphis-2024-07")
     site = base.model_copy(update={"orders": (order,)})
     hours = supply.hours_between(date(2024, 8, 5), date(2024, 8, 5))
-    grid = supply.available(site, hours)["grid"]
-    assert (grid[15:19] == 0.75 * 8e6).all()
-    assert (np.delete(grid, range(15, 19)) == 8e6).all()
+    coarse = supply.available(site, slots(hours, []))["grid"]
+    assert (coarse[15:19] == 0.75 * 8e6).all()
+    assert (np.delete(coarse, range(15, 19)) == 8e6).all()
     assert (supply.contracted(site, hours)["grid"] == 8e6).all()
+    busy = supply.busy_hours(site, hours, np.array([0]))
+    assert {15, 18} <= busy
+    fine = slots(hours, busy)
+    minutes = supply.available(site, fine)["grid"]
+    assert minutes @ fine.length == pytest.approx(8e6 * (24 - 0.75) * 3600)
 
 
 def test_twelve_months_roll() -> None:

@@ -15,7 +15,7 @@ from opencolossus.specs.document import Calendar, Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Run
 from opencolossus.specs.site import HeatWave, Site
-from opencolossus.specs.sources import Battery, Generators, Grid, Order, Permit
+from opencolossus.specs.sources import Battery, Generators, Grid, Order, Outage, Permit
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.record import Record
 from opencolossus.twin.simulate import simulate
@@ -43,7 +43,15 @@ def sites(draw: st.DrawFn) -> Site:
         "late": GRID.model_copy(
             update={"limit": draw(st.floats(1e6, 2e8)), "available": draw(dates())}
         ),
-        "engines": ENGINES.model_copy(update={"count": draw(st.integers(1, 40)), "permit": permit}),
+        "engines": ENGINES.model_copy(
+            update={
+                "count": draw(st.integers(1, 40)),
+                "permit": permit,
+                "start_time": draw(st.floats(0, 1800)),
+                "ramp": draw(st.none() | st.floats(1e3, 1e6)),
+                "min_load": draw(st.floats(0, 0.6)),
+            }
+        ),
     }
     if draw(st.booleans()):
         power["battery"] = Battery(
@@ -59,8 +67,20 @@ def sites(draw: st.DrawFn) -> Site:
                 start=dates().map(lambda d: datetime(d.year, d.month, d.day, 14, 30)),
                 duration=st.floats(600, 30_000),
                 reduction=st.floats(0.05, 1),
+                notice=st.floats(0, 3600),
             ),
             max_size=3,
+        )
+    )
+    outages = draw(
+        st.lists(
+            st.builds(
+                Outage,
+                source=st.sampled_from(list(power)),
+                start=dates().map(lambda d: datetime(d.year, d.month, d.day, 9, 17)),
+                duration=st.floats(60, 90_000),
+            ),
+            max_size=2,
         )
     )
     waves = draw(
@@ -79,7 +99,9 @@ def sites(draw: st.DrawFn) -> Site:
     return BASE.model_copy(
         update={
             "power": power,
+            "dispatch": draw(st.sampled_from(["cost", "grid-first", "own-first"])),
             "orders": tuple(orders),
+            "outages": tuple(outages),
             "heat_waves": tuple(waves),
             "cooling": BASE.cooling.model_copy(
                 update={"chiller_limit": chillers, "throttle_temperature": 31.0}
@@ -242,6 +264,35 @@ def test_a_battery_carries_the_run_through_an_order() -> None:
     assert record["cap_w"][struck] == pytest.approx(record["cap_w"][struck - 1], rel=0.01)
 
 
+def test_a_battery_bridges_the_start_of_the_engines_when_the_grid_fails() -> None:
+    fails = (Outage(source="grid", start=datetime(2024, 7, 10, 14, 20), duration=2 * 3600),)
+    power = {"grid": GRID, "engines": ENGINES.model_copy(update={"count": 4})}
+    battery = Battery(kind="battery", energy=4 * 3.6e9, limit=8e6)
+    found = {}
+    for name, given_power in (("none", power), ("battery", power | {"battery": battery})):
+        site = BASE.model_copy(update={"power": given_power, "outages": fails})
+        found[name] = simulate(small(site=site), planner=plain)
+        check_power(small(site=site), found[name])
+    struck = np.flatnonzero(found["none"].hours == np.datetime64("2024-07-10T14"))[0]
+    # Five dark minutes, and then the whole way back: detection, restart, communicators.
+    assert found["none"]["time.site"][struck] > 300 + 360
+    assert found["battery"]["time.site"].sum() == 0
+    minutes = found["battery"].moments
+    begin = np.flatnonzero(minutes["time"] == np.datetime64("2024-07-10T14:20", "s"))[0]
+    assert (minutes["source.engines"][begin : begin + 5] == 0).all()
+    assert (minutes["source.battery"][begin : begin + 5] > 1e6).all()
+    assert minutes["source.engines"][begin + 10] > 1e6
+
+
+def test_slow_generators_cost_a_run_time_at_every_restart() -> None:
+    found = []
+    for ramp in (None, 1e4, 2e3):
+        only = {"engines": ENGINES.model_copy(update={"count": 3, "ramp": ramp})}
+        site = BASE.model_copy(update={"power": only})
+        found.append(simulate(small(site=site), planner=plain, seed=3).summary["ettr"])
+    assert found[0] > found[1] > found[2]
+
+
 def test_more_power_never_trains_fewer_tokens() -> None:
     tokens = []
     for megawatts in (3, 4, 5, 6):
@@ -269,7 +320,8 @@ def test_linear_programming_costs_no_more_and_holds_every_limit() -> None:
 def test_a_permit_that_runs_out_stops_the_engines() -> None:
     permit = Permit(nox=300.0)
     power = {"grid": GRID, "engines": ENGINES.model_copy(update={"permit": permit})}
-    record = simulate(small(site=BASE.model_copy(update={"power": power})), planner=plain)
+    site = BASE.model_copy(update={"power": power, "dispatch": "own-first"})
+    record = simulate(small(site=site), planner=plain)
     kinds = [event.kind for event in record.events]
     assert "permit" in kinds
     hour = int(np.flatnonzero(record["permit_nox_kg.engines"] > 290)[0])

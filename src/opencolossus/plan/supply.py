@@ -93,7 +93,7 @@ def facility_power(
 
 
 def dollars_per_day(site: Site, power: float, day: date, weather: Weather) -> float:
-    """Dollars a day for ``power`` W: sources in merit order, generators' rent, water."""
+    """Dollars a day for ``power`` W: sources in merit order, demand charge, rent, water."""
     left, total = power, 0.0
     for name in merit_order(site):
         source = site.power[name]
@@ -104,6 +104,8 @@ def dollars_per_day(site: Site, power: float, day: date, weather: Weather) -> fl
         left -= taken
         if isinstance(source, Generators):
             total += source.rent * source.count
+        else:
+            total += taken * source.demand_charge * DAY
     pue = float(heat.pue(site.cooling, 1.0, weather.dry, weather.wet))
     water = float(heat.water(site.cooling, power / pue, weather.dry, weather.wet)) * DAY
     return total + water * site.water_price

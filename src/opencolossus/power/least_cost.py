@@ -15,7 +15,7 @@ from scipy.sparse import block_diag, csr_array, diags_array, eye_array, hstack, 
 
 from opencolossus.power.caps import Array
 from opencolossus.power.dispatch import Dispatch, Storage
-from opencolossus.power.supply import HOUR
+from opencolossus.power.slots import HOUR
 from opencolossus.specs.errors import UserError
 
 

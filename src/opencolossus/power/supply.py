@@ -1,4 +1,4 @@
-"""What each source can give, hour by hour."""
+"""What each source may give, by date, order and outage."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.power.caps import Array
+from opencolossus.power.slots import HOUR, Hours, Slots
 from opencolossus.specs.site import Site
-from opencolossus.specs.sources import Battery, Generators, Grid, Order, PowerSource
-
-Hours = NDArray[np.datetime64]
-HOUR = 3600.0
+from opencolossus.specs.sources import Battery, Generators, Grid, PowerSource
 
 
 def hours_between(start: date, end: date) -> Hours:
@@ -22,58 +20,118 @@ def hours_between(start: date, end: date) -> Hours:
     return np.arange(first, last, np.timedelta64(1, "h"))
 
 
-def present(source: PowerSource, hours: Hours) -> NDArray[np.bool_]:
-    """Whether ``source`` is there in each hour, by its dates."""
-    there = np.ones(hours.shape, dtype=bool)
+def present(source: PowerSource, moments: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Whether ``source`` is there at each of ``moments``, by its dates."""
+    there = np.ones(moments.shape, dtype=bool)
     if source.available is not None:
-        there &= hours >= np.datetime64(source.available, "h")
+        there &= moments >= np.datetime64(source.available, "s")
     if source.until is not None:
-        there &= hours < np.datetime64(source.until, "h")
+        there &= moments < np.datetime64(source.until, "s")
     return there
 
 
-def contracted(site: Site, hours: Hours) -> dict[str, Array]:
-    """Power in W that each source but batteries can give in each hour, orders not yet heeded."""
+def contracted(site: Site, moments: NDArray[np.datetime64]) -> dict[str, Array]:
+    """Power in W that each source but batteries gives by contract, whatever happens to it."""
     return {
-        name: np.asarray(present(source, hours) * source.limit, dtype=float)
+        name: np.asarray(present(source, moments) * source.limit, dtype=float)
         for name, source in site.power.items()
         if not isinstance(source, Battery)
     }
 
 
-def ordered(order: Order, hours: Hours) -> Array:
-    """Share of each hour, in 0..1, in which ``order`` is in force."""
-    start = np.datetime64(order.start, "s")
-    stop = start + np.timedelta64(round(order.duration), "s")
-    begin = hours.astype("datetime64[s]")
-    lasting = np.minimum(begin + np.timedelta64(3600, "s"), stop) - np.maximum(begin, start)
-    return np.asarray(np.clip(lasting.astype(float) / HOUR, 0.0, 1.0))
+def struck(slots: Slots, start: float, duration: float) -> NDArray[np.bool_]:
+    """Slots that something of ``duration`` s from second ``start`` on touches.
 
-
-def available(site: Site, hours: Hours) -> dict[str, Array]:
-    """Power in W that each source but batteries may give in each hour, orders heeded.
-
-    An order that covers part of an hour counts for all of it: the limit holds at every moment.
+    What covers part of a slot counts for all of it: limits hold at every moment.
     """
-    limits = contracted(site, hours)
+    begin, end = slots.start, slots.start + slots.length
+    return np.asarray((end > start + 1e-9) & (begin < start + duration - 1e-9))
+
+
+def available(site: Site, slots: Slots, warned: bool = False) -> dict[str, Array]:
+    """Power in W that each source but batteries may give in each slot, [S] each.
+
+    Orders are heeded, outages suffered. With ``warned`` an order counts from its call on: what
+    those who start generators go by.
+    """
+    limits = contracted(site, slots.moments)
     for order in site.orders:
-        struck = ordered(order, hours) > 0
+        early = order.notice if warned else 0.0
+        hit = struck(slots, slots.seconds(order.start) - early, order.duration + early)
         for name, source in site.power.items():
             if isinstance(source, Grid) and order.source in (None, name):
-                limits[name] = np.where(struck, limits[name] * (1 - order.reduction), limits[name])
+                limits[name] = np.where(hit, limits[name] * (1 - order.reduction), limits[name])
+    for outage in site.outages:
+        if outage.source in limits:
+            hit = struck(slots, slots.seconds(outage.start), outage.duration)
+            limits[outage.source] = np.where(hit, 0.0, limits[outage.source])
     return limits
 
 
+def usable(name: str, site: Site, slots: Slots) -> Array:
+    """1 in the slots in which battery ``name`` is there and works, else 0."""
+    there = present(site.power[name], slots.moments).astype(float)
+    for outage in site.outages:
+        if outage.source == name:
+            there[struck(slots, slots.seconds(outage.start), outage.duration)] = 0.0
+    return there
+
+
 def marginal_cost(source: PowerSource) -> float:
-    """Dollars per J of electricity: the tariff, or fuel through the heat rate."""
+    """Dollars per J of electricity: the tariff; or fuel through the heat rate, and maintenance.
+
+    Rent and demand charges are due whoever delivers, so they decide nothing here.
+    """
     if isinstance(source, Grid):
         return source.tariff
     if isinstance(source, Generators):
-        return source.fuel_price * source.heat_rate
+        return source.fuel_price * source.heat_rate + source.maintenance
     return 0.0
 
 
 def merit_order(site: Site) -> list[str]:
-    """Names of all sources but batteries, cheapest first."""
+    """Names of all sources but batteries in the order of ``site.dispatch``."""
     names = [name for name, source in site.power.items() if not isinstance(source, Battery)]
-    return sorted(names, key=lambda name: marginal_cost(site.power[name]))
+
+    def rank(name: str) -> tuple[bool, float]:
+        source = site.power[name]
+        late = {
+            "cost": False,
+            "grid-first": not isinstance(source, Grid),
+            "own-first": isinstance(source, Grid),
+        }[site.dispatch]
+        return late, marginal_cost(source)
+
+    return sorted(names, key=rank)
+
+
+def busy_hours(site: Site, hours: Hours, changes: NDArray[np.intp]) -> set[int]:
+    """Hours whose minutes matter: something changes and a source needs time to follow.
+
+    ``changes`` are hours at which the demand steps to another level.
+    """
+    grid = Slots(hours[0], np.array([]), np.array([]), np.array([], dtype=np.intp))
+    slow = max((_lag(source) for source in site.power.values()), default=0.0)
+    moments: list[float] = []
+    for order in site.orders:
+        begin = grid.seconds(order.start)
+        moments += [begin - order.notice, begin, begin + order.duration]
+    for outage in site.outages:
+        begin = grid.seconds(outage.start)
+        moments += [begin, begin + outage.duration]
+    if slow:
+        dates = [d for s in site.power.values() for d in (s.available, s.until) if d is not None]
+        moments += [grid.seconds(day) for day in dates]
+        moments += [hour * HOUR for hour in changes.tolist()]
+    return {
+        hour
+        for moment in moments
+        for hour in range(int((moment - 1) // HOUR), int((moment + slow) // HOUR) + 1)
+    }
+
+
+def _lag(source: PowerSource) -> float:
+    """Time in s from an order to start until a source gives all it can."""
+    start = source.start_time if isinstance(source, Generators) else 0.0
+    climb = source.limit / source.ramp if source.ramp else 0.0
+    return min(start + climb, 24 * HOUR)

@@ -134,7 +134,7 @@ class Order(Spec):
     source: str | None = None
     """The grid that asks; all of them if left out."""
     notice: NonNegativeDuration = 0.0
-    """Time from the call until the order is in force."""
+    """Time from the call until the order is in force; TVA offers contracts of 5 and 30 min."""
 
 
 class Outage(Spec):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from opencolossus.power.dispatch import Dispatch
+from opencolossus.power.dispatch import Dispatch, Storage
 from opencolossus.power.least_cost import Plant, least_cost
-from opencolossus.power.supply import HOUR, marginal_cost
+from opencolossus.power.slots import HOUR
+from opencolossus.power.supply import marginal_cost
 from opencolossus.specs.sources import Battery, Generators
-from opencolossus.twin.play import Played, Scene
-
-Array = NDArray[np.float64]
+from opencolossus.twin.scene import Played, Scene
 
 
-def cheapest_dispatch(scene: Scene, played: Played, available: dict[str, Array]) -> Dispatch:
+def cheapest_dispatch(scene: Scene, played: Played) -> Dispatch:
     """Dispatch by linear programming; batteries trade hours, permits are spent where they save.
 
     Feasible whenever merit order carried the demand, because its dispatch is one candidate.
     """
     plants = {}
-    for name, limit in available.items():
+    sources, grid = played.moments.supplied, played.moments.supplied.slots
+    for name, reach in sources.followed.reach.items():
+        limit = np.maximum(grid.by_hour(reach), played.dispatch.sources[name])
         source = scene.site.power[name]
         assert not isinstance(source, Battery)
         allowance, nox = None, 0.0
@@ -31,4 +31,8 @@ def cheapest_dispatch(scene: Scene, played: Played, available: dict[str, Array])
                 # Room that only opened while the year rolled on: give no more at any hour.
                 limit, allowance = merit, None
         plants[name] = Plant(limit, marginal_cost(source), nox, allowance)
-    return least_cost(played.heat.facility, plants, scene.storages)
+    storages = {
+        name: Storage(storage.battery, grid.by_hour(storage.present))
+        for name, storage in sources.storages.items()
+    }
+    return least_cost(played.heat.facility, plants, storages)

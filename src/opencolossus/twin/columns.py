@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,22 +13,40 @@ from opencolossus.power.supply import present
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Battery, Generators, Grid
 from opencolossus.twin.interruptions import GROUPS
-from opencolossus.twin.play import Played, Scene
+from opencolossus.twin.scene import Played, Scene
 
 Array = NDArray[np.float64]
 SHORT = 1e-3  # W that rounding may leave of gigawatts
 
 
-def columns(scene: Scene, played: Played, available: dict[str, Array]) -> dict[str, Array]:
+def columns(scene: Scene, played: Played) -> dict[str, Array]:
     """All columns of the record, [H] each."""
     return (
         _gpus(scene, played)
-        | _power(scene, played, available)
+        | _power(played)
         | _heat(scene, played)
         | _time(played)
         | _emissions(scene.site, played)
         | _dollars(scene, played)
     )
+
+
+def minutes(played: Played) -> dict[str, NDArray[Any]]:
+    """The minutes around events, [M] each; powers are means in W."""
+    moments = played.moments
+    grid = moments.supplied.slots
+    columns = (
+        {
+            "power.facility": moments.facility,
+            "power.limit": moments.supplied.limit,
+            "cap": moments.held.cap,
+            "on": moments.held.on,
+            "speed": moments.speed,
+        }
+        | {f"source.{name}": power for name, power in moments.dispatch.sources.items()}
+        | {f"running.{name}": power for name, power in moments.supplied.running.items()}
+    )
+    return {"time": grid.moments[grid.fine]} | {n: v[grid.fine] for n, v in columns.items()}
 
 
 def _gpus(scene: Scene, played: Played) -> dict[str, Array]:
@@ -42,15 +62,15 @@ def _gpus(scene: Scene, played: Played) -> dict[str, Array]:
         "gpus.job": in_job,
         "gpus.working": in_job * played.working * (played.waiting < HOUR),
         "gpus.repair": played.repair.sum(axis=0),
-        "cap_w": played.held.cap * rated,
+        "cap_w": played.cap * rated,
         "speed": played.speed * (in_job > 0),
         "tokens": played.tokens,
     } | by_pool
 
 
-def _power(scene: Scene, played: Played, available: dict[str, Array]) -> dict[str, Array]:
+def _power(played: Played) -> dict[str, Array]:
     sources = {f"source.{name}": power for name, power in played.dispatch.sources.items()}
-    limits = {f"limit.{name}": power for name, power in available.items()}
+    limits = {f"limit.{name}": power for name, power in played.available.items()}
     stored = {f"stored.{name}": energy for name, energy in played.dispatch.stored.items()}
     return (
         {
@@ -120,13 +140,15 @@ def _emissions(site: Site, played: Played) -> dict[str, Array]:
 
 def _dollars(scene: Scene, played: Played) -> dict[str, Array]:
     site, hours = scene.site, scene.hours
-    energy, rent = np.zeros(hours.size), np.zeros(hours.size)
+    energy, demand, rent, service = np.zeros((4, hours.size))
     for name, source in site.power.items():
+        used = played.dispatch.sources[name] * HOUR
         if isinstance(source, Grid):
-            energy = energy + played.dispatch.sources[name] * HOUR * source.tariff
+            energy = energy + used * source.tariff
+            demand = demand + _demand_charge(source, played.dispatch.sources[name], hours)
         elif isinstance(source, Generators):
-            used = played.dispatch.sources[name] * HOUR
             energy = energy + used * source.heat_rate * source.fuel_price
+            service = service + used * source.maintenance
             rent = rent + present(source, hours) * source.count * source.rent / 24
     bought = np.diff(scene.fleet.delivered, axis=1, prepend=0.0)
     hardware = np.zeros(hours.size)
@@ -137,7 +159,17 @@ def _dollars(scene: Scene, played: Played) -> dict[str, Array]:
         hardware = hardware + bought[row] / pool.node.gpus * price
     return {
         "usd.energy": energy,
+        "usd.demand": demand,
+        "usd.maintenance": service,
         "usd.rent": rent,
         "usd.water": played.heat.water * HOUR * site.water_price,
         "usd.hardware": hardware,
     }
+
+
+def _demand_charge(source: Grid, power: Array, hours: NDArray[np.datetime64]) -> Array:
+    """What the month's highest hour costs, spread over the hours of the month that are played."""
+    _, month = np.unique(hours.astype("datetime64[M]"), return_inverse=True)
+    highest = np.zeros(int(month.max()) + 1)
+    np.maximum.at(highest, month, power)
+    return np.asarray(highest[month] * source.demand_charge * HOUR)

@@ -9,8 +9,8 @@ from opencolossus.faults.process import HOUR
 from opencolossus.power.supply import present
 from opencolossus.specs.units import POWER, show
 from opencolossus.twin.operating import Operating
-from opencolossus.twin.play import Played, Scene
 from opencolossus.twin.record import Event
+from opencolossus.twin.scene import Played, Scene
 
 Array = NDArray[np.float64]
 ORDER = ("weather", "storm", "order", "permit", "supply", "delivery", "plan", "run", "deadline")

@@ -16,6 +16,7 @@ from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.failures import Failures
 from opencolossus.twin.fleet import Fleet
 from opencolossus.twin.operating import Operating
+from opencolossus.twin.shedding import Stops
 
 Array = NDArray[np.float64]
 GROUPS = ("gpu", "host", "network", "software", "site", "planned", "change")
@@ -93,33 +94,34 @@ def interruptions(
     struck: Struck,
     plans: Sequence[Operating],
     of_hour: NDArray[np.intp],
-    changes: Array,
-    lasting: Array,
+    climbs: Array,
+    stops: Stops,
 ) -> Interruptions:
-    """Join failures with the planned stops at ``changes`` (s, [K]); in order of time.
+    """Join failures with the other ``stops``; in order of time.
 
-    ``plans`` and ``of_hour`` [H] tell which plan was at work; ``lasting`` [K] is time in s that
-    no plan could run after a change, for want of power.
+    ``plans`` and ``of_hour`` [H] tell which plan was at work; ``climbs`` [plans] is time in s
+    that a restart loses while the sources follow.
     """
     causes = list(failures.causes.values())
     kind = struck.strikes.cause // pools
     group = np.array([GROUPS.index(cause.group) for cause in causes])[kind]
     hidden = np.array([cause.hidden for cause in causes])[kind]
     planned = np.array([cause.group == "planned" for cause in causes])[kind]
-    time = np.concatenate([struck.strikes.time, changes])
+    time = np.concatenate([struck.strikes.time, stops.time])
     order = np.argsort(time, kind="stable")
-    change = np.where(lasting > 0, GROUPS.index("site"), GROUPS.index("change"))
-    stops = np.concatenate([planned, np.ones(changes.size, bool)])
+    short = np.where(stops.site, GROUPS.index("site"), GROUPS.index("change"))
+    orderly = np.concatenate([planned, ~stops.sudden])
     hour = np.minimum((time / HOUR).astype(int), of_hour.size - 1)
     plan = of_hour[hour]
-    down, kept = _outage(failures, plans, plan, stops)
+    sudden = np.concatenate([np.zeros(planned.size, dtype=bool), stops.sudden])
+    down, kept = _outage(failures, plans, plan, climbs[plan], orderly, sudden)
     return Interruptions(
         time=time[order],
-        down=(down + np.concatenate([hidden, lasting]))[order],
+        down=(down + np.concatenate([hidden, stops.lasting]))[order],
         interval=np.array([p.interval for p in plans])[plan][order],
         write=np.array([p.write for p in plans])[plan][order],
         kept=kept[order],
-        group=np.concatenate([group, change])[order],
+        group=np.concatenate([group, short])[order],
     )
 
 
@@ -127,16 +129,20 @@ def _outage(
     failures: Failures,
     plans: Sequence[Operating],
     plan: NDArray[np.intp],
+    climb: Array,
     planned: NDArray[np.bool_],
+    sudden: NDArray[np.bool_],
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Time from each stop to work again, and whether the run keeps its last work."""
+    """Time from each stop to full work again, and whether the run keeps its last work."""
     recovery = failures.recovery
     ranks = np.array([p.total for p in plans])[plan]
     write = np.array([p.write for p in plans])[plan]
-    orderly = write + recovery.restart + recovery.setup_per_rank * ranks
-    replicas = np.array([p.replicas for p in plans])[plan]
-    unplanned = outage(recovery, ranks, replicas)
+    begin = recovery.restart + recovery.setup_per_rank * ranks + climb
     if recovery.mode == "restart":
-        return np.where(planned, orderly, unplanned), planned
+        return np.where(planned, write, recovery.detection) + begin, planned
+    replicas = np.array([p.replicas for p in plans])[plan]
     step = np.array([p.step_time for p in plans])[plan]
-    return np.where(planned, orderly, unplanned + step), np.ones_like(planned)
+    # One replica's power climbs for one replica's work: the triangle's square, over the whole.
+    alone = outage(recovery, ranks, replicas) + step + climb / replicas**2
+    whole = np.where(planned, write, recovery.detection) + begin
+    return np.where(planned | sudden, whole, alone), ~sudden

@@ -2,135 +2,140 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.cooling.heat import Heat, heat, pue, throttle
-from opencolossus.fabric.clos import Clos
 from opencolossus.faults.process import HOUR
-from opencolossus.faults.timeline import Account, Interruptions
-from opencolossus.power.dispatch import Dispatch, Storage, carried, dispatch
-from opencolossus.power.supply import contracted, merit_order
+from opencolossus.faults.timeline import Interruptions
+from opencolossus.power import supply
+from opencolossus.power.dispatch import Dispatch, dispatch
+from opencolossus.power.slots import Slots, slots
 from opencolossus.specs.cluster import Cluster
-from opencolossus.specs.document import Description
-from opencolossus.specs.failures import Failures
 from opencolossus.specs.site import Site
-from opencolossus.twin import control, interruptions
+from opencolossus.twin import control, interruptions, shedding
 from opencolossus.twin.control import Held, Load
 from opencolossus.twin.epochs import Epochs
-from opencolossus.twin.fleet import Fleet
 from opencolossus.twin.interruptions import Struck
 from opencolossus.twin.progress import account_of, until_done, while_running
+from opencolossus.twin.scene import Moments, Played, Scene
+from opencolossus.twin.shedding import Stops
+from opencolossus.twin.supplied import Supplied, climbs, supplied
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What is given before anything is played."""
-
-    description: Description
-    site: Site
-    cluster: Cluster
-    failures: Failures
-    hours: NDArray[np.datetime64]
-    weather: tuple[Array, Array]
-    """Dry and wet bulb, [H] each."""
-    fleet: Fleet
-    fabric: Clos
-    """Sized for the whole cluster; parts are on in proportion to the GPUs that are."""
-    storages: dict[str, Storage]
-    luck: float
-    """How the step time turns out, in standard deviations of its prediction; below 0 is faster."""
-
-
-@dataclass(frozen=True)
-class Played:
-    """What happened; [H] unless said."""
-
-    epochs: Epochs
-    job: Array
-    """GPUs in the job, [P, H]."""
-    powered: Array
-    """GPUs that are on, spares included, [P, H]."""
-    repair: Array
-    """GPUs in repair, [P, H]."""
-    held: Held
-    clock: Array
-    """Share of the clock that the temperature of the water leaves."""
-    speed: Array
-    """Of a step, relative to the plan."""
-    working: Array
-    """Share of the job's replicas that work."""
-    account: Account
-    waiting: Array
-    """Seconds before the job starts and after it ends."""
-    tokens: Array
-    struck: Struck
-    heat: Heat
-    it_power: Array
-    limit: Array
-    """Power that could be carried, in W at the site's entry."""
-    dispatch: Dispatch
-
-
 def play(
-    scene: Scene, epochs: Epochs, available: dict[str, Array], seed: np.random.SeedSequence
+    scene: Scene, epochs: Epochs, used_up: Mapping[str, int], seed: np.random.SeedSequence
 ) -> Played:
-    """Play the whole calendar with the plans of ``epochs`` and ``available`` W by source."""
+    """Play the whole calendar with the plans of ``epochs``.
+
+    ``used_up`` tells the hour at which the permit of a source is spent.
+    """
     cluster, site = scene.cluster, scene.site
     job = epochs.gpus(list(cluster.pools))
     powered = _with_spares(cluster, job, scene.fleet.ready)
-    load, ones = _load(scene, epochs, powered), np.ones(scene.hours.size)
-    effectiveness = pue(site.cooling, 1.0, *scene.weather)
-    limit = carried(
-        _through_orders(scene, control.peak(cluster, load, load.cap) * effectiveness, available),
-        control.mean(cluster, load, Held(load.cap, ones), ones, np.ones(job.shape)) * effectiveness,
-        available,
-        scene.storages,
-    )
-    held = control.hold(cluster, load, limit / effectiveness)
-    hottest = heat(site.cooling, control.peak(cluster, load, held.cap, held.on), *scene.weather)
+    grid = slots(scene.hours, supply.busy_hours(site, scene.hours, epochs.starts))
+    weather = (grid.at(scene.weather[0]), grid.at(scene.weather[1]))
+    load = _load(scene, epochs, powered, grid)
+    sources, climb = _sources(scene, epochs, grid, load, weather, used_up)
+    effectiveness = pue(site.cooling, 1.0, *weather)
+    held = control.hold(cluster, load, sources.limit / effectiveness)
+    held = shedding.settle(held, grid)
+    hottest = heat(site.cooling, control.peak(cluster, load, held.cap, held.on), *weather)
     clock = throttle(site.cooling, hottest.supply)
     speed = control.speed(cluster, load, held.cap, clock)
 
-    struck, stops = _failures(scene, epochs, job * held.on, seed)
-    working = (
-        _working(scene, epochs, job, powered, struck.out)
-        * np.floor(held.on * epochs.by_hour("replicas"))
-        / np.maximum(epochs.by_hour("replicas"), 1)
-    )
+    on = grid.by_hour(held.on)
+    replicas = grid.at(epochs.by_hour("replicas") * (epochs.by_hour("rate") > 0))
+    short = shedding.stops(held, replicas, grid, _failed(site, grid))
+    struck, stops = _failures(scene, epochs, job * on, short, climb, seed)
+    pace, share = _pace(grid, speed, held, replicas)
+    working = _working(scene, epochs, job, powered, struck.out) * share
     shares, waiting = account_of(scene.hours.size, epochs, stops)
     tokens, shares, waiting = until_done(
-        scene.description.run.tokens, shares, waiting, _rate(scene, epochs) * speed * working
+        scene.description.run.tokens, shares, waiting, _rate(scene, epochs) * pace * working
     )
 
     running = np.clip((shares.work + shares.rework) / HOUR, 0.0, 1.0)
-    there = 1 - _ratio(struck.out, powered / _per_node(cluster))
-    it_power = control.mean(cluster, load, held, running, np.clip(there, 0.0, 1.0))
-    warmth = heat(site.cooling, it_power, *scene.weather)
-    fed = dispatch(warmth.facility, available, merit_order(site), scene.storages)
+    there = np.clip(1 - _ratio(struck.out, powered / _per_node(cluster)), 0.0, 1.0)
+    it_power = control.mean(cluster, load, held, grid.at(running), grid.at(there))
+    warmth = heat(site.cooling, it_power, *weather)
+    fed = dispatch(
+        warmth.facility,
+        sources.followed.reach,
+        sources.order,
+        sources.storages,
+        sources.followed.floor,
+        grid.length,
+    )
     struck = while_running(struck, waiting)
-    repair = np.minimum(struck.out * _per_node(cluster), scene.fleet.ready)
     return Played(
         epochs=epochs,
         job=job,
-        powered=powered * held.on,
-        repair=repair,
-        held=held,
-        clock=clock,
-        speed=speed,
+        powered=powered * on,
+        repair=np.minimum(struck.out * _per_node(cluster), scene.fleet.ready),
+        cap=grid.by_hour(held.cap),
+        clock=grid.by_hour(clock),
+        speed=pace,
         working=working,
         account=shares,
         waiting=waiting,
         tokens=tokens,
         struck=struck,
-        heat=warmth,
-        it_power=it_power,
-        limit=limit,
-        dispatch=fed,
+        heat=Heat(*(grid.by_hour(part) for part in warmth)),
+        it_power=grid.by_hour(it_power),
+        limit=grid.by_hour(sources.limit),
+        available={name: grid.by_hour(power) for name, power in sources.available.items()},
+        dispatch=_hourly(fed, grid),
+        moments=Moments(sources, held, speed, warmth.facility, fed),
+    )
+
+
+def _sources(
+    scene: Scene,
+    epochs: Epochs,
+    grid: Slots,
+    load: Load,
+    weather: tuple[Array, Array],
+    used_up: Mapping[str, int],
+) -> tuple[Supplied, Array]:
+    """What the sources can carry, and what each plan's restarts lose while they climb."""
+    cluster, site = scene.cluster, scene.site
+    effectiveness = pue(site.cooling, 1.0, *weather)
+    held = Held(load.cap, np.ones(grid.length.shape))
+    ones = np.ones((len(cluster.pools), 1))
+    peak = control.peak(cluster, load, load.cap) * effectiveness
+    usual = control.mean(cluster, load, held, np.array(1.0), ones) * effectiveness
+    idle = control.mean(cluster, load, held, np.array(0.0), ones) * effectiveness
+    sources = supplied(site, grid, used_up, peak, usual)
+    return sources, climbs(site, sources, usual, idle, epochs.starts)
+
+
+def _failed(site: Site, grid: Slots) -> NDArray[np.bool_]:
+    failed = np.zeros(grid.length.shape, dtype=bool)
+    for outage in site.outages:
+        failed |= supply.struck(grid, grid.seconds(outage.start), outage.duration)
+    return failed
+
+
+def _pace(grid: Slots, speed: Array, held: Held, replicas: Array) -> tuple[Array, Array]:
+    """Speed and share of replicas by hour, over the time in which servers are on at all."""
+    share = np.floor(held.on * replicas + 1e-9) / np.maximum(replicas, 1.0)
+    share = np.where(replicas > 0, share, 1.0)
+    lit = grid.by_hour((share > 0).astype(float))
+    pace = _ratio(grid.by_hour(speed * share), grid.by_hour(share))
+    return np.where(lit > 0, pace, 1.0), np.where(lit > 0, _ratio(grid.by_hour(share), lit), 0.0)
+
+
+def _hourly(fed: Dispatch, grid: Slots) -> Dispatch:
+    last = np.flatnonzero(np.diff(grid.hour, append=-1))
+    return Dispatch(
+        {name: grid.by_hour(power) for name, power in fed.sources.items()},
+        {name: energy[last] for name, energy in fed.stored.items()},
+        grid.by_hour(fed.unserved),
     )
 
 
@@ -154,25 +159,15 @@ def _with_spares(cluster: Cluster, job: Array, ready: Array) -> Array:
     return np.asarray(np.where(job > 0, np.minimum(job + spare, ready), 0.0))
 
 
-def _through_orders(scene: Scene, peak: Array, available: dict[str, Array]) -> Array:
-    """What batteries must help to carry: ``peak``, as far as the contracts would without orders.
-
-    Batteries are kept for hours in which the utility asks for less; a lack that lasts is met by
-    a new plan.
-    """
-    whole = contracted(scene.site, scene.hours)
-    firm = np.sum([np.where(available[n] > 0, whole[n], 0.0) for n in whole], axis=0)
-    return np.asarray(np.minimum(peak, firm))
-
-
-def _load(scene: Scene, epochs: Epochs, powered: Array) -> Load:
+def _load(scene: Scene, epochs: Epochs, powered: Array, grid: Slots) -> Load:
+    network = powered.sum(axis=0) / scene.cluster.gpus * _network_power(scene)
     return Load(
-        nodes=powered / _per_node(scene.cluster),
-        network=powered.sum(axis=0) / scene.cluster.gpus * _network_power(scene),
-        cap=epochs.by_hour("cap"),
-        compute=epochs.by_hour("compute"),
-        memory=epochs.by_hour("memory"),
-        communication=epochs.by_hour("communication"),
+        nodes=grid.at(powered / _per_node(scene.cluster)),
+        network=grid.at(network),
+        cap=grid.at(epochs.by_hour("cap")),
+        compute=grid.at(epochs.by_hour("compute")),
+        memory=grid.at(epochs.by_hour("memory")),
+        communication=grid.at(epochs.by_hour("communication")),
     )
 
 
@@ -183,7 +178,12 @@ def _network_power(scene: Scene) -> float:
 
 
 def _failures(
-    scene: Scene, epochs: Epochs, job: Array, seed: np.random.SeedSequence
+    scene: Scene,
+    epochs: Epochs,
+    job: Array,
+    short: Stops,
+    climb: Array,
+    seed: np.random.SeedSequence,
 ) -> tuple[Struck, Interruptions]:
     generators = [np.random.default_rng(child) for child in seed.spawn(2)]
     pools = len(scene.cluster.pools)
@@ -192,15 +192,15 @@ def _failures(
         scene.cluster, scene.failures, scene.fleet, job, switches, scene.hours
     )
     struck = interruptions.draw(scene.failures, pools, rate, generators)
-    changes, lasting = _changes(epochs, scene.hours.size)
+    changes = shedding.joined(_changes(epochs, scene.hours.size), short)
     stops = interruptions.interruptions(
-        scene.failures, pools, struck, epochs.plans, epochs.of_hour, changes, lasting
+        scene.failures, pools, struck, epochs.plans, epochs.of_hour, climb, changes
     )
     return struck, stops
 
 
-def _changes(epochs: Epochs, hours: int) -> tuple[Array, Array]:
-    """Seconds at which the running plan changes, and how long nothing can run after each."""
+def _changes(epochs: Epochs, hours: int) -> Stops:
+    """Stops at which the running plan changes, and how long nothing can run after each."""
     ends = np.append(epochs.starts[1:], hours)
     times, lasting, begun = [], [], False
     for plan, start, end in zip(epochs.plans, epochs.starts, ends, strict=True):
@@ -208,7 +208,8 @@ def _changes(epochs: Epochs, hours: int) -> tuple[Array, Array]:
             times.append(start * HOUR)
             lasting.append((end - start) * HOUR if plan.total == 0 else 0.0)
         begun = begun or plan.total > 0
-    return np.array(times), np.array(lasting)
+    idle = np.array(lasting, dtype=float)
+    return Stops(np.array(times, dtype=float), idle, np.zeros(idle.size, bool), idle > 0)
 
 
 def _working(scene: Scene, epochs: Epochs, job: Array, powered: Array, out: Array) -> Array:

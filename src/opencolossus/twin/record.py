@@ -23,6 +23,7 @@ FILES = (
     "failures.parquet",
     "summary.json",
     "rhythm.parquet",
+    "minutes.parquet",
 )
 
 
@@ -50,6 +51,8 @@ class Record:
     assumptions: tuple[str, ...] = field(default=())
     rhythm: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """``time`` (s) and ``power`` (IT, W) over a few steps and a stop of the largest plan."""
+    moments: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Minutes around events: ``time``, power (W) by source, demand, limit, cap and speed."""
 
     def __getitem__(self, column: str) -> NDArray[np.float64]:
         return self.columns[column]
@@ -96,6 +99,7 @@ class Record:
         pq.write_table(pa.table(events), folder / FILES[1])
         pq.write_table(pa.table(self.failures), folder / FILES[2], compression="zstd")
         pq.write_table(pa.table(self.rhythm), folder / FILES[4])
+        pq.write_table(pa.table(self.moments), folder / FILES[5], compression="zstd")
         (folder / FILES[3]).write_text(self.summary_json() + "\n", encoding="utf-8")
         for name, text in extra.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -117,7 +121,7 @@ def read(folder: Path) -> Record:
     }
     events = pq.read_table(folder / FILES[1]).to_pylist()
     summary = json.loads((folder / FILES[3]).read_text(encoding="utf-8"))
-    failures, rhythm = (pq.read_table(folder / FILES[i]) for i in (2, 4))
+    failures, rhythm, moments = (pq.read_table(folder / FILES[i]) for i in (2, 4, 5))
     return Record(
         name=summary["name"],
         hours=table["time"].to_numpy().astype("datetime64[h]"),
@@ -126,6 +130,7 @@ def read(folder: Path) -> Record:
         failures={name: failures[name].to_numpy() for name in failures.column_names},
         assumptions=tuple(summary.pop("assumptions")),
         rhythm={name: rhythm[name].to_numpy() for name in rhythm.column_names},
+        moments={name: moments[name].to_numpy() for name in moments.column_names},
         summary=summary,
     )
 

@@ -11,7 +11,7 @@ from opencolossus.power.caps import Array
 from opencolossus.power.supply import present
 from opencolossus.specs.sources import Battery
 from opencolossus.twin.operating import Operating
-from opencolossus.twin.play import Played, Scene
+from opencolossus.twin.scene import Played, Scene
 
 STEPS = 4
 STOP = 2.0
@@ -35,7 +35,7 @@ def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[st
     if plan.total == 0:
         return None, {}
     hour = int(played.epochs.starts[index])
-    cap = float(played.held.cap[hour])
+    cap = float(played.cap[hour])
     step = _step(plan)
     duration = (STEPS + 1) * sum(step) + STOP
     resolution = duration / SAMPLES

@@ -11,24 +11,24 @@ from opencolossus.cooling import heat, weather
 from opencolossus.fabric import clos
 from opencolossus.fabric.clos import Clos
 from opencolossus.power import caps
-from opencolossus.power.dispatch import Storage
-from opencolossus.power.supply import available, contracted, hours_between, present
+from opencolossus.power.supply import contracted, hours_between
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.failures import Failures
-from opencolossus.specs.sources import Battery, Generators
+from opencolossus.specs.sources import Generators
 from opencolossus.specs.units import POWER, show
 from opencolossus.twin import planner as planners
 from opencolossus.twin.cheapest import cheapest_dispatch
-from opencolossus.twin.columns import columns
+from opencolossus.twin.columns import columns, minutes
 from opencolossus.twin.epochs import Epochs, plan_epochs
 from opencolossus.twin.fleet import fleet
 from opencolossus.twin.happenings import happenings
-from opencolossus.twin.play import Played, Scene, play
+from opencolossus.twin.play import play
 from opencolossus.twin.record import Record
 from opencolossus.twin.rhythm import rhythm
+from opencolossus.twin.scene import Played, Scene
 from opencolossus.twin.summary import forecast, summary
 
 Array = NDArray[np.float64]
@@ -57,7 +57,7 @@ def simulate(
     planner = planner or planners.Searched()
     scene = _scene(description, luck)
     seed = _seed(description) if seed is None else seed
-    lasting, brief = contracted(scene.site, scene.hours), available(scene.site, scene.hours)
+    lasting = contracted(scene.site, scene.hours)
     used_up: dict[str, int] = {}
     while True:
         firm = np.sum(list(lasting.values()), axis=0)
@@ -66,16 +66,16 @@ def simulate(
         )
         if not used_up:
             _something_runs(scene, epochs, firm)
-        played = play(scene, epochs, brief, np.random.SeedSequence(seed))
-        table = columns(scene, played, brief)
+        played = play(scene, epochs, used_up, np.random.SeedSequence(seed))
+        table = columns(scene, played)
         hour = _permit_used_up(scene, table, used_up)
         if hour is None:
             break
-        for limits in (lasting, brief):
-            limits[hour[0]] = np.where(np.arange(scene.hours.size) < hour[1], limits[hour[0]], 0.0)
+        name, end = hour
+        lasting[name] = np.where(np.arange(scene.hours.size) < end, lasting[name], 0.0)
     if cheapest:
-        played = replace(played, dispatch=cheapest_dispatch(scene, played, brief))
-        table = columns(scene, played, brief)
+        played = replace(played, dispatch=cheapest_dispatch(scene, played))
+        table = columns(scene, played)
     record = _record(scene, played, table, used_up, seed)
     return record if description == scene.description else _with_default_failures(record)
 
@@ -117,6 +117,7 @@ def _record(
         summary=summary(scene, played, table, seed) | {"rhythm": beat},
         assumptions=tuple(assumed),
         rhythm=trace,
+        moments=minutes(played),
     )
 
 
@@ -133,11 +134,6 @@ def _scene(description: Description, luck: float) -> Scene:
     cluster = cluster.model_copy(update={"failures": failures})
     description = description.model_copy(update={"cluster": cluster})
     hours = hours_between(calendar.start, calendar.end)
-    storages = {
-        name: Storage(source, present(source, hours).astype(float))
-        for name, source in site.power.items()
-        if isinstance(source, Battery)
-    }
     return Scene(
         description=description,
         site=site,
@@ -147,7 +143,6 @@ def _scene(description: Description, luck: float) -> Scene:
         weather=weather.hourly(site.climate, hours, site.heat_waves),
         fleet=fleet(cluster, failures, hours),
         fabric=_fabric(cluster),
-        storages=storages,
         luck=luck,
     )
 

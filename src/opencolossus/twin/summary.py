@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from opencolossus.faults.process import HOUR
 from opencolossus.specs.sources import Battery, Generators
 from opencolossus.twin.interruptions import GROUPS
-from opencolossus.twin.play import Played, Scene
+from opencolossus.twin.scene import Played, Scene
 
 Columns = dict[str, NDArray[np.float64]]
 
