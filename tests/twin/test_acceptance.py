@@ -14,7 +14,6 @@ from opencolossus.cooling.heat import pue
 from opencolossus.cooling.weather import hourly
 from opencolossus.fabric import clos
 from opencolossus.plan.search import search
-from opencolossus.power import supply
 from opencolossus.power.capacity import gpus_carried, provisioned_gpu_power
 from opencolossus.power.caps import speed_at_cap
 from opencolossus.power.demand import mean_gpu_power, node_power, provisioned_node_power

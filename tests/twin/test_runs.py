@@ -65,6 +65,17 @@ def test_a_dask_cluster_finds_the_same(small: Description) -> None:
     assert away.summary == alone.summary
 
 
+def test_a_ray_cluster_finds_the_same(small: Description) -> None:
+    ray = pytest.importorskip("ray")
+    alone = many(small, 9, planner=plain, workers=1)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        away = many(small, 9, planner=plain, executor=executor("ray://auto"))
+    finally:
+        ray.shutdown()
+    assert away.summary == alone.summary
+
+
 def test_a_wrong_address_is_named() -> None:
     with pytest.raises(UserError, match="write it like dask://host:8786"):
         executor("somewhere")
