@@ -1,214 +1,31 @@
 """Tokens per second of answers, ours and that of others side by side in one run, on a CPU.
 
-    python benchmarks/serve.py [RUN] [--clients 1 8 32] [--tokens 64] [--prompt 32] [--rounds 3]
+    python benchmarks/serve.py [RUN] [--clients 1 8 32] [--tokens 64] [--prompt 32] [--rounds 5]
+                               [--threads 1] [--precision bf16] [--json FILE]
 
 RUN is the folder of a training run; without one, the shape of ``examples/tiny.yaml`` with random
-weights is measured, which costs the same time. Contenders that are not installed are left out:
-
-- ours: `opencolossus.serve.engine`, requests that arrive one by one
-- ours over HTTP: the same behind ``colossus serve``, with as many streaming clients
-- Hugging Face `generate`, the exported model, one batch of as many rows with their cache
-- llama.cpp (llama-cpp-python), the exported model as GGUF, where a converter is installed
-
-Each contender works in a process of its own while the others wait; rounds go in turns. The table
-gives medians by the clock and by CPU time of the process (which other work on the machine disturbs
-less; not for HTTP, where it is two processes), and the median time to the first token.
+weights is measured, which costs the same time. The same weights are exported to what each contender
+loads; each is given the same prompts, the same number of threads, and streams its answers over
+HTTP (Hugging Face's `generate` has no server and gets all prompts as one batch). Contenders take
+turns in every round, and stand still while another is measured. llama.cpp is taken from
+$LLAMA_SERVER or the path, vLLM's CPU build from the environment of $VLLM_PYTHON; what is not there
+is left out, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import datetime
 import json
-import multiprocessing as mp
 import os
-import random
-import resource
+import platform
 import statistics
 import tempfile
-import time
-import uuid
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Work:
-    """One measurement: so many clients, each with a prompt, each wanting so many tokens."""
-
-    clients: int
-    prompt: int
-    tokens: int
-    seed: int
-
-    def prompts(self, vocabulary: int) -> list[list[int]]:
-        """A prompt per client."""
-        generator = random.Random(self.seed)
-        return [
-            [generator.randrange(6, vocabulary) for _ in range(self.prompt)]
-            for _ in range(self.clients)
-        ]
-
-
-@dataclass(frozen=True)
-class Took:
-    """What it took."""
-
-    tokens: int
-    wall: float
-    cpu: float
-    first: float | None
-    """Median seconds to the first token."""
-
-
-Contender = Callable[[Work], Took]
-
-
-def ours(run: Path, threads: int) -> Contender:
-    """The engine in this process."""
-    import torch
-
-    from opencolossus.serve.request import Request, Sampling
-    from opencolossus.serve.trained import open_run
-
-    torch.set_num_threads(threads)
-    trained = open_run(run)
-    engine = trained.engine(slots=32)
-
-    def measure(work: Work) -> Took:
-        wall, cpu = time.perf_counter(), time.process_time()
-        for prompt in work.prompts(trained.model.vocabulary):
-            sampling = Sampling(temperature=0)
-            engine.submit(Request(uuid.uuid4().hex, tuple(prompt), work.tokens, sampling))
-        count, firsts = 0, dict[str, float]()
-        while engine.busy:
-            for delta in engine.step():
-                firsts.setdefault(delta.id, time.perf_counter() - wall)
-                count += delta.tokens
-        return Took(
-            count,
-            time.perf_counter() - wall,
-            time.process_time() - cpu,
-            statistics.median(firsts.values()),
-        )
-
-    return measure
-
-
-def over_http(run: Path, threads: int) -> Contender:
-    """The whole server: API process, engine process, sockets."""
-    import functools
-    import threading
-
-    import httpx
-
-    from opencolossus.serve.accounts.database import Database
-    from opencolossus.serve.api.hub import Hub, Options
-    from opencolossus.serve.server import Binding, listen, make_server
-    from opencolossus.serve.server import run as serve
-    from opencolossus.serve.supervisor import Supervisor
-    from opencolossus.serve.trained import open_run
-    from opencolossus.serve.worker import build_engine
-
-    trained = open_run(run)
-    build = functools.partial(build_engine, run, 32, 256, "cpu", threads)
-    folder = tempfile.mkdtemp(prefix="serve-benchmark-")
-    database = Database(f"sqlite:///{folder}/serve.db")
-    hub = Hub(Supervisor(build), trained.name, trained.tokenizer, database, Options(accounts=False))
-    binding = Binding(port=0)
-    listener = listen(binding)
-    server = make_server(hub, binding)
-    thread = threading.Thread(target=lambda: asyncio.run(serve(hub, server, listener)), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/completions"
-
-    async def one(client: httpx.AsyncClient, prompt: list[int], tokens: int) -> tuple[int, float]:
-        body = {
-            "model": trained.name, "prompt": prompt, "max_tokens": tokens, "temperature": 0,
-            "stream": True, "stream_options": {"include_usage": True},
-        }  # fmt: skip
-        start, first, count = time.perf_counter(), 0.0, 0
-        async with client.stream("POST", url, json=body) as stream:
-            async for line in stream.aiter_lines():
-                first = first or time.perf_counter() - start
-                if line.startswith("data: {") and '"usage"' in line:
-                    count = json.loads(line[6:])["usage"]["completion_tokens"]
-        return count, first
-
-    async def all_of(work: Work) -> list[tuple[int, float]]:
-        limits = httpx.Limits(max_connections=work.clients)
-        async with httpx.AsyncClient(timeout=600, limits=limits) as client:
-            prompts = work.prompts(trained.model.vocabulary)
-            return await asyncio.gather(*(one(client, p, work.tokens) for p in prompts))
-
-    def measure(work: Work) -> Took:
-        wall = time.perf_counter()
-        done = asyncio.run(all_of(work))
-        elapsed = time.perf_counter() - wall
-        count = sum(tokens for tokens, _ in done)
-        return Took(count, elapsed, 0.0, statistics.median(first for _, first in done))
-
-    return measure
-
-
-def hugging_face(run: Path, threads: int) -> Contender:
-    """The exported model in Hugging Face's `generate`."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from opencolossus.grok import weights
-    from opencolossus.serve.trained import open_run
-
-    torch.set_num_threads(threads)
-    trained = open_run(run)
-    folder = Path(tempfile.mkdtemp(prefix="serve-benchmark-"))
-    weights.export(trained.engine(slots=1).model, folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
-
-    @torch.inference_mode()
-    def measure(work: Work) -> Took:
-        prompts = torch.tensor(work.prompts(trained.model.vocabulary))
-        wall, cpu = time.perf_counter(), time.process_time()
-        out = model.generate(
-            prompts,
-            attention_mask=torch.ones_like(prompts),
-            max_new_tokens=work.tokens,
-            min_new_tokens=work.tokens,
-            do_sample=False,
-            use_cache=True,
-            pad_token_id=0,
-        )
-        count = out[:, prompts.shape[1] :].numel()
-        return Took(count, time.perf_counter() - wall, time.process_time() - cpu, None)
-
-    return measure
-
-
-CONTENDERS: dict[str, Callable[[Path, int], Contender]] = {
-    "ours": ours,
-    "ours over HTTP": over_http,
-    "Hugging Face generate": hugging_face,
-}
-
-
-def stand_by(connection: Connection, name: str, run: Path, threads: int) -> None:
-    """A contender's process: get ready, then measure what is asked."""
-    try:
-        measure = CONTENDERS[name](run, threads)
-        measure(Work(1, 8, 4, 0))
-    except Exception as error:
-        connection.send(f"{type(error).__name__}: {error}".splitlines()[0])
-        return
-    connection.send(None)
-    with suppress(EOFError):
-        while True:
-            connection.send(measure(connection.recv()))
+from serve_load import Took, Work
+from serve_peers import PEERS, LeftOutError, Peer, Setting
 
 
 def random_run(folder: Path) -> Path:
@@ -220,6 +37,7 @@ def random_run(folder: Path) -> Path:
     from opencolossus.train.state import Position, State
 
     described = load(Path(__file__).parent.parent / "examples" / "tiny.yaml").description
+    assert described.model is not None  # the example has one
     model = Grok(described.model)
     model.init_weights(0)
     words = tokenizer.train(["a sentence that nobody reads"], described.model.vocabulary)
@@ -239,64 +57,102 @@ def random_run(folder: Path) -> Path:
     return folder
 
 
-def measure_all(
-    run: Path, clients: list[int], prompt: int, tokens: int, rounds: int, threads: int
+def prepare(run: Path, folder: Path, precision: str, threads: int) -> Setting:
+    """Export a run for everybody."""
+    import torch
+
+    from opencolossus.serve.export import export_run
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    export_run(run, folder, dtype)
+    gguf: Path | None = folder / "model.gguf"
+    try:
+        from opencolossus.serve.gguf import export_gguf
+
+        export_gguf(run, folder / "model.gguf", dtype)
+    except ImportError:
+        gguf = None
+    return Setting(run, folder, gguf, precision, threads)
+
+
+def start(setting: Setting, work: Work) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Contenders that can be measured, warmed up, and why the others cannot."""
+    ready: dict[str, Peer] = {}
+    left_out: dict[str, str] = {}
+    for name, make in PEERS.items():
+        try:
+            peer = make(setting)
+        except LeftOutError as error:
+            left_out[name] = str(error)
+            continue
+        try:
+            peer.measure(work)
+            ready[name] = peer
+        except Exception as error:
+            peer.close()
+            left_out[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return ready, left_out
+
+
+def measure(
+    peers: dict[str, Peer], works: list[Work], rounds: int
 ) -> dict[tuple[str, int], list[Took]]:
-    """Every contender in turns; gives what each measurement took."""
-    context = mp.get_context("spawn")
-    doors: dict[str, Connection] = {}
-    processes = []
-    for name in CONTENDERS:
-        ours_end, theirs = context.Pipe()
-        process = context.Process(target=stand_by, args=(theirs, name, run, threads))
-        process.start()
-        theirs.close()
-        processes.append(process)
-        fault = ours_end.recv()
-        if fault is None:
-            doors[name] = ours_end
-        else:
-            print(f"{name} is left out: {fault}")
+    """Every contender in turns."""
     took: dict[tuple[str, int], list[Took]] = {}
     for number in range(rounds):
-        for count in clients:
-            for name, door in doors.items():
-                door.send(Work(count, prompt, tokens, number))
-                took.setdefault((name, count), []).append(door.recv())
-    for door in doors.values():
-        door.close()
-    for process in processes:
-        process.terminate()
-        process.join()
+        for work in works:
+            again = Work(work.clients, work.prompt, work.tokens, work.vocabulary, number)
+            for name, peer in peers.items():
+                took.setdefault((name, work.clients), []).append(peer.measure(again))
     return took
 
 
-def table(took: dict[tuple[str, int], list[Took]], clients: list[int]) -> str:
-    """Medians, in Markdown."""
-    names = list(dict.fromkeys(name for name, _ in took))
-    lines = ["| | " + " | ".join(f"{n} client{'s' if n > 1 else ''}" for n in clients) + " |"]
+def rows(took: dict[tuple[str, int], list[Took]]) -> list[dict[str, Any]]:
+    """Medians, and how many times as fast as the best of the others ours is."""
+    found: list[dict[str, Any]] = []
+    for (name, clients), runs in took.items():
+        firsts = [1e3 * run.first for run in runs if run.first is not None]
+        found.append(
+            {
+                "engine": name,
+                "clients": clients,
+                "tokens_per_second": round(statistics.median(run.speed for run in runs), 1),
+                "first_token_ms": round(statistics.median(firsts), 1) if firsts else None,
+            }
+        )
+    ours = {r["clients"]: r["tokens_per_second"] for r in found if r["engine"] == "colossus serve"}
+    for row in found:
+        if row["clients"] in ours:
+            row["ours_is_times_as_fast"] = round(ours[row["clients"]] / row["tokens_per_second"], 2)
+    return found
+
+
+def table(found: list[dict[str, Any]], clients: list[int]) -> str:
+    """The rows in Markdown."""
+    names = list(dict.fromkeys(row["engine"] for row in found))
+    by_key = {(row["engine"], row["clients"]): row for row in found}
+    heads = [f"{n} client{'s' if n > 1 else ''}" for n in clients]
+    lines = ["| tokens/s (first token, ms) | " + " | ".join(heads) + " |"]
     lines.append("|---|" + "---|" * len(clients))
     for name in names:
-        for label, figure in FIGURES.items():
-            cells = [figure(took[name, count]) for count in clients]
-            if any(cells):
-                lines.append(f"| {name}, {label} | " + " | ".join(cells) + " |")
+        cells = []
+        for count in clients:
+            row = by_key[name, count]
+            first = f" ({row['first_token_ms']:.0f})" if row["first_token_ms"] is not None else ""
+            cells.append(f"{row['tokens_per_second']:,.0f}{first}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name in names[1:]:
+        ratios = [f"{by_key[name, n].get('ours_is_times_as_fast', 0):.2f}x" for n in clients]
+        lines.append(f"| ours against {name} | " + " | ".join(ratios) + " |")
     return "\n".join(lines)
 
 
-def _median(values: list[float]) -> float:
-    return statistics.median(values)
-
-
-FIGURES: dict[str, Callable[[list[Took]], str]] = {
-    "tokens/s": lambda runs: f"{_median([t.tokens / t.wall for t in runs]):.0f}",
-    "tokens per CPU second": lambda runs: (
-        f"{_median([t.tokens / t.cpu for t in runs]):.0f}" if runs[0].cpu else ""
-    ),
-    "first token, ms": lambda runs: (
-        f"{_median([1e3 * t.first for t in runs if t.first]):.0f}" if runs[0].first else ""
-    ),
-}
+def hardware() -> str:
+    """The processor, in a few words."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.is_file() else []
+    name = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    return f"{name or platform.machine()}, {os.cpu_count()} cores"
 
 
 def main() -> None:
@@ -306,23 +162,40 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--prompt", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--json", type=Path)
     given: Any = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        run = given.run or random_run(Path(folder))
-        took = measure_all(
-            run, given.clients, given.prompt, given.tokens, given.rounds, given.threads
-        )
-    load = os.getloadavg()[0]
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(
-        f"\n{given.threads} thread(s), prompts of {given.prompt} tokens, answers of "
-        f"{given.tokens}, medians of {given.rounds}; load of the machine {load:.1f}, "
-        f"largest process {memory:.0f} MB\n"
+    with tempfile.TemporaryDirectory(prefix="serve-benchmark-") as made:
+        folder = Path(made) / "export"
+        run = given.run or random_run(Path(made) / "tiny")
+        setting = prepare(run, folder, given.precision, given.threads)
+        vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+        works = [Work(n, given.prompt, given.tokens, vocabulary, 0) for n in given.clients]
+        peers, left_out = start(setting, Work(2, 8, 4, vocabulary, 1))
+        try:
+            found = rows(measure(peers, works, given.rounds))
+        finally:
+            for peer in peers.values():
+                peer.close()
+    setup = (
+        f"{given.precision} weights, {given.threads} thread(s) each, prompts of {given.prompt} "
+        f"tokens, answers of {given.tokens}, medians of {given.rounds} rounds"
     )
-    print(table(took, given.clients))
+    print(f"{hardware()}; {setup}; load of the machine {os.getloadavg()[0]:.1f}\n")
+    print(table(found, given.clients))
+    for name, reason in left_out.items():
+        print(f"\n{name} is left out: {reason}")
+    if given.json:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        record = {
+            "benchmark": "serve", "date": today, "hardware": hardware(), "setup": setup,
+            "rows": found, "left_out": left_out,
+        }  # fmt: skip
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def real_server(
     run_folder: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server with a real engine in a process of its own."""
-    build = functools.partial(build_engine, run_folder, 8, 64, "cpu", 1)
+    build = functools.partial(build_engine, run_folder, 8, 64, "cpu", 1, "fp32")
     url = sqlite(tmp_path_factory.mktemp("database"))
     with Server(Supervisor(build, 64), tokenizer, url, Options(), MODEL) as running:
         yield running

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SHAPE
 from typer.testing import CliRunner
 
 from opencolossus.cli import app
@@ -47,3 +48,56 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["export", str(tmp_path), "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, UserError)
     assert "not the folder of a training run" in str(done.exception)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_becomes_a_file_for_llama_cpp(
+    run_folder: Path, model: Grok, tokenizer: Tokenizer, tmp_path: Path, precision: str
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    file = tmp_path / "deep" / "tiny.gguf"
+    asked = ["export", str(run_folder), "--gguf", str(file), "--precision", precision]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "llama.cpp renormalises gates" in done.output
+    assert [path.name for path in file.parent.iterdir()] == ["tiny.gguf"]
+    found = gguf.GGUFReader(file)
+    assert found.fields["general.architecture"].contents() == "grok"
+    assert found.fields["grok.embedding_scale"].contents() == pytest.approx(6.0)
+    assert found.fields["tokenizer.ggml.tokens"].contents()[1] == "<|bos|>"
+    stored = {tensor.name: tensor for tensor in found.tensors}
+    state = model.state_dict()
+    assert len(stored) == 3 + 2 * 12
+    for name, ours in (
+        ("output.weight", state["head.weight"]),
+        ("blk.1.attn_q.weight", state["blocks.1.attention.query.weight"]),
+        ("blk.0.ffn_down_exps.weight", state["blocks.0.experts.experts.down"].transpose(1, 2)),
+    ):
+        raw = torch.tensor(stored[name].data)
+        theirs = raw.view(torch.bfloat16) if precision == "bf16" else raw
+        assert torch.equal(theirs.view(ours.shape), ours.to(theirs.dtype))
+    assert stored["blk.0.ffn_gate_inp.weight"].tensor_type == gguf.GGMLQuantizationType.F32
+
+
+def test_what_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    from opencolossus.serve.gguf import check
+
+    assert check(SHAPE)
+    for change, reason in (
+        (
+            {
+                "norm_placement": "pre",
+                "embedding_multiplier": 1.0,
+                "attention_softcap": None,
+                "renormalise_gates": True,
+            },
+            "is no Grok",
+        ),
+        ({"head_size": 16}, "the width as heads times head_size"),
+        ({"attention_softcap": None}, "as attention_softcap"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            check(SHAPE.model_copy(update=change))
+    done = CliRunner().invoke(app, ["export", str(tmp_path)])
+    assert "give --out FOLDER, --gguf FILE" in str(done.exception)

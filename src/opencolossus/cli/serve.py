@@ -34,6 +34,13 @@ users = typer.Typer(help="The accounts.", no_args_is_help=True)
 app.add_typer(users, name="users")
 
 
+class Stored(StrEnum):
+    """What an engine keeps weights in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class Device(StrEnum):
     """Where an engine can run."""
 
@@ -91,6 +98,12 @@ def run(
     device: Annotated[
         Device, typer.Option(help="Where the engine runs; cuda has not been tried on a GPU yet.")
     ] = Device.CPU,
+    dtype: Annotated[
+        Stored | None,
+        typer.Option(
+            help="What weights are kept in; bf16 where the processor has it.", show_default=False
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of the engine.", show_default=False)
     ] = None,
@@ -136,6 +149,7 @@ def run(
         queue=queue,
         device=device.value,
         threads=threads,
+        dtype=dtype and dtype.value,
         log_requests=log_requests,
     )
 

@@ -50,6 +50,7 @@ def serve(
     queue: int,
     device: str,
     threads: int | None,
+    dtype: str | None,
     log_requests: bool,
 ) -> None:
     """Serve a run until asked to end.
@@ -64,7 +65,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     generator: Generator
     if engine is None:
-        build = functools.partial(build_engine, folder, slots, queue, device, threads)
+        build = functools.partial(build_engine, folder, slots, queue, device, threads, dtype)
         generator = Supervisor(build, queue)
     else:
         generator = Remote(engine, slots, queue, trained.model.context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
@@ -43,11 +43,13 @@ class Trained:
         """What people are shown."""
         return f"{self.model.name} ({show(self.model.parameters, COUNT, 3)} parameters)"
 
-    def engine(self, slots: int = 32, queue: int = 256, device: str = "cpu") -> Engine:
-        """Load the newest sound checkpoint into an engine.
+    def engine(
+        self, slots: int = 32, queue: int = 256, device: str = "cpu", dtype: str | None = None
+    ) -> Engine:
+        """Load the newest sound checkpoint into an engine, weights in ``dtype``: fp32 or bf16.
 
         Raises:
-            UserError: the run has no checkpoint that can be trusted.
+            UserError: the run has no checkpoint that can be trusted, or the device is not there.
         """
         import torch
 
@@ -56,13 +58,13 @@ class Trained:
 
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device cuda is not there; give cpu")
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        chosen = dtype or usual_dtype(device)
         return Engine(
             self.network(),
             token_table(self.tokenizer),
             slots=slots,
             queue=queue,
-            dtype=dtype,
+            dtype=torch.bfloat16 if chosen == "bf16" else torch.float32,
             device=device,
         )
 
@@ -90,6 +92,15 @@ class Trained:
         model = Grok(self.model)
         _fill(model, read_weights(checkpoint), checkpoint)
         return model
+
+
+def usual_dtype(device: str) -> Literal["fp32", "bf16"]:
+    """What weights are kept in: bf16 on a GPU and where the processor has it."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    named = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+    return "bf16" if device == "cuda" or any(able.get(name) for name in named) else "fp32"
 
 
 def open_run(folder: Path) -> Trained:

@@ -96,7 +96,14 @@ def _listen(connection: Connection, engine: Engine) -> None:
             connection.send(_progress(engine, ()))
 
 
-def build_engine(folder: Path, slots: int, queue: int, device: str, threads: int | None) -> Engine:
+def build_engine(
+    folder: Path,
+    slots: int,
+    queue: int,
+    device: str,
+    threads: int | None,
+    dtype: str | None = None,
+) -> Engine:
     """Load a run into an engine, in the process that will run it.
 
     Raises:
@@ -108,4 +115,4 @@ def build_engine(folder: Path, slots: int, queue: int, device: str, threads: int
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return open_run(folder).engine(slots=slots, queue=queue, device=device)
+    return open_run(folder).engine(slots, queue, device, dtype)

@@ -58,7 +58,9 @@ async def api_user(
 
 
 async def local_user(hub: Hub) -> User:
-    """The one user of a server without accounts."""
+    """The one user of a server without accounts; nobody can change or remove it meanwhile."""
+    if hub.local_user is not None:
+        return hub.local_user
 
     def find(begin: Session) -> User:
         try:
@@ -66,7 +68,8 @@ async def local_user(hub: Hub) -> User:
         except UserError:
             return users.add(begin, LOCAL_USER, None, "unlimited")
 
-    return await hub.write(find)
+    hub.local_user = await hub.write(find)
+    return hub.local_user
 
 
 def session_secret(request: Request) -> str | None:

@@ -60,6 +60,8 @@ class Hub:
     title: str = ""
     local_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """Stands for the session where accounts are off."""
+    local_user: User | None = None
+    """Who asks where accounts are off."""
     streams: Counter[int] = field(default_factory=Counter)
     """Running answers by user."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

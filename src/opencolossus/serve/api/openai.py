@@ -159,14 +159,14 @@ def _request(
         )
     default = 16 if isinstance(body, CompletionRequest) else context
     echo = isinstance(body, CompletionRequest) and bool(body.echo)
-    extra_stops = (body.stop_token_ids or ()) if isinstance(body, CompletionRequest) else ()
+    extra_stops = tuple(body.stop_token_ids or ()) if isinstance(body, CompletionRequest) else ()
     return Request(
         id=uuid.uuid4().hex,
         prompt=prompt,
         max_tokens=min(max(default if wanted is None else wanted, 1), context - len(prompt)),
         sampling=sampling_of(hub, body, choice),
         stop=body.stops,
-        stop_tokens=(*STOP_TOKENS, *extra_stops),
+        stop_tokens=extra_stops if body.ignore_eos else (*STOP_TOKENS, *extra_stops),
         logprobs=logprobs,
         prompt_logprobs=echo and logprobs is not None,
         user=str(user.id),

@@ -63,6 +63,8 @@ class Common(Lenient):
     ) = None
     seed: Seed | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    ignore_eos: bool | None = False
+    """Not OpenAI's: go on past the end of an answer, as measurements of speed need."""
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES), WHOLE] | None = 1
     stream: bool | None = False
     stream_options: StreamOptions | None = None

@@ -39,7 +39,14 @@ def library() -> ctypes.CDLL:
     path = folder / f"forward-{_fingerprint(compiler)}.so"
     if not path.is_file():
         _compile(compiler, path)
-    return ctypes.CDLL(str(path))
+    loaded = ctypes.CDLL(str(path))
+    whole, address = ctypes.c_int64, ctypes.c_void_p
+    loaded.panel_width.restype = whole
+    loaded.forward.restype = None
+    loaded.forward.argtypes = [
+        address, whole, address, address, address, whole, address, address,
+    ]  # fmt: skip
+    return loaded
 
 
 def _folder() -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +35,7 @@ class NativeNetwork:
         self._vocabulary = model.config.vocabulary
         self._layers = self._pack_layers(model, slots, context)
         self._network = self._pack_network(model, context, dtype, threads)
+        self._columns: int = self._network.head.panels * self._panel
         self._rows = list(range(slots))
         """Where the sequence of each slot really is: to exchange two, nothing is copied."""
         self.lengths = [0] * slots
@@ -54,25 +55,25 @@ class NativeNetwork:
         Returns:
             [pieces, V] in fp32; with ``whole`` those of all tokens, end to end.
         """
-        counts = np.array([len(piece) for piece in pieces], np.int32)
-        slots = range(first, first + len(pieces))
-        tokens = np.concatenate([np.array(piece, np.int32) for piece in pieces])
-        ends = np.cumsum(counts, dtype=np.int32)
-        offsets = np.array([self.lengths[slot] for slot in slots], np.int32) - ends + counts
-        positions = np.arange(len(tokens), dtype=np.int32) + np.repeat(offsets, counts)
-        rows = np.repeat(np.array([self._rows[slot] for slot in slots], np.int32), counts)
-        want = np.arange(len(tokens), dtype=np.int32) if whole else ends - np.int32(1)
-        out = torch.empty(len(want), self._network.head.panels * self._panel)
+        tokens, positions, rows, want = (array("i") for _ in range(4))
+        for slot, piece in enumerate(pieces, first):
+            start, count = self.lengths[slot], len(piece)
+            want.extend(
+                range(len(tokens) if whole else len(tokens) + count - 1, len(tokens) + count)
+            )
+            tokens.extend(piece)
+            positions.extend(range(start, start + count))
+            rows.extend([self._rows[slot]] * count)
+            self.lengths[slot] = start + count
+        out = torch.empty(len(want), self._columns)
         self._library.forward(
             ctypes.byref(self._network),
-            ctypes.c_int64(len(tokens)),
-            *(ctypes.c_void_p(array.ctypes.data) for array in (tokens, positions, rows)),
-            ctypes.c_int64(len(want)),
-            ctypes.c_void_p(want.ctypes.data),
-            ctypes.c_void_p(out.data_ptr()),
+            len(tokens),
+            *(given.buffer_info()[0] for given in (tokens, positions, rows)),
+            len(want),
+            want.buffer_info()[0],
+            out.data_ptr(),
         )
-        for slot, piece in zip(slots, pieces, strict=True):
-            self.lengths[slot] += len(piece)
         return out[:, : self._vocabulary]
 
     def _pack_layers(self, model: Grok, slots: int, context: int) -> ctypes.Array[CLayer]:
