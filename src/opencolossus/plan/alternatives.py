@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.plan import lattice
-from opencolossus.plan.plan import Alternative
+from opencolossus.plan.plan import Alternative, Plan
 from opencolossus.plan.pricing import HEADROOM
 from opencolossus.specs.units import SIZE, show
 from opencolossus.step.columns import Array
@@ -57,7 +57,7 @@ PARTS = {
 }
 
 
-def nearest(found: Found) -> tuple[Alternative, ...]:
+def nearest(found: Found, plan: Plan) -> tuple[Alternative, ...]:
     """Up to ten layouts that differ from the chosen one in one dimension, nearest first.
 
     Where none differs in that dimension alone, the other dimensions may follow: the fastest with
@@ -74,11 +74,11 @@ def nearest(found: Found) -> tuple[Alternative, ...]:
         )
         below, above = values[values < here], values[values > here]
         for value in (*below[-2:][::-1], *above[:2]):
-            one = _offer(found, axis, here, float(value), rejected, close, lost)
+            one = _offer(found, axis, here, float(value), rejected, needed, close, lost)
             if one is not None:
                 offers.append(one)
     offers.sort(key=lambda one: (one.distance, one.too_large))
-    return _described(found, offers[:COUNT], rejected, needed)
+    return _described(found, plan, offers[:COUNT])
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def _offer(
     here: float,
     value: float,
     rejected: Layouts,
+    needed: Array,
     close: dict[str, NDArray[np.bool_]],
     lost: dict[str, NDArray[np.bool_]],
 ) -> _Offer | None:
@@ -112,10 +113,11 @@ def _offer(
     there = getattr(found.priced.layouts, axis) == value
     same = close[axis] & there
     if same.any():
-        return _Offer(axis, value, far, int(np.flatnonzero(same)[0]), False)
+        rate = np.where(same, found.priced.tokens_per_second, 0.0)
+        return _Offer(axis, value, far, int(np.argmax(rate)), False)
     large = lost[axis] & (getattr(rejected, axis) == value)
     if large.any():
-        return _Offer(axis, value, far, int(np.flatnonzero(large)[0]), True)
+        return _Offer(axis, value, far, int(np.argmin(np.where(large, needed, np.inf))), True)
     if not there.any():
         return None
     rate = np.where(there, found.priced.tokens_per_second, 0.0)
@@ -131,39 +133,42 @@ def _same(layouts: Layouts, best: Layouts) -> dict[str, NDArray[np.bool_]]:
     return {axis: differs == mask for axis, mask in unlike.items()}
 
 
-def _described(
-    found: Found, offers: list[_Offer], rejected: Layouts, needed: Array
-) -> tuple[Alternative, ...]:
+def _described(found: Found, plan: Plan, offers: list[_Offer]) -> tuple[Alternative, ...]:
     """Price the neighbours that fit in one call, and say why each lost."""
     fitting = [one for one in offers if not one.too_large]
     index = np.array([found.best, *[one.index for one in fitting]])
     layouts = found.priced.layouts.take(index)
     cost, _ = found.pricing.detail(layouts, found.cap, found.gpus)
     described = {
-        id(one): _slower(found, one, layouts, cost, place + 1) for place, one in enumerate(fitting)
+        id(one): _slower(found, plan, one, layouts, cost, place + 1)
+        for place, one in enumerate(fitting)
     }
     for one in offers:
         if one.too_large:
-            described[id(one)] = _too_large(found, one, rejected, needed)
+            described[id(one)] = _too_large(found, plan, one)
     return tuple(described[id(one)] for one in offers)
 
 
-def _slower(found: Found, one: _Offer, layouts: Layouts, cost: Cost, place: int) -> Alternative:
+def _slower(
+    found: Found, plan: Plan, one: _Offer, layouts: Layouts, cost: Cost, place: int
+) -> Alternative:
     layout, data, _ = lattice.at(layouts, place)
     ratio = float(layouts.batch[place] / layouts.batch[0])  # to the same number of tokens
     count = layouts.tensor.size
     parts = {name: np.broadcast_to(getattr(cost, name), (count,)) for name in PARTS}
     gains = {name: float(part[place]) / ratio - float(part[0]) for name, part in parts.items()}
-    gpus, others = int(layouts.gpus[0]), int(layouts.gpus[place])
+    rate = found.priced.tokens_per_second
+    of_all = plan.gpus / float(layouts.gpus[0])  # below 1 where other kinds do the rest
+    others = round(of_all * float(layouts.gpus[place]))
     return Alternative(
         layout=layout,
-        data_parallel=data,
+        data_parallel=round(of_all * data),
         gpus=others,
         step_time=float(cost.time[place]),
-        tokens_per_second=float(found.priced.tokens_per_second[one.index]),
+        tokens_per_second=float(plan.tokens_per_second * rate[one.index] / rate[found.best]),
         memory=float(found.priced.memory[one.index]),
         change=_change(one.axis, one.value, layouts.take(np.array([0, place]))),
-        why=_reason(gains, float(cost.time[0]), gpus, others),
+        why=_reason(gains, float(cost.time[0]), plan.gpus, others),
     )
 
 
@@ -173,18 +178,22 @@ def _reason(gains: dict[str, float], step: float, gpus: int, others: int) -> str
     text = [f"{PARTS[name]} {gain / step:+.1%}" for name, gain in grown[:2] if gain > 0.003 * step]
     if others < 0.97 * gpus:
         text.insert(0, f"uses {others:,} GPUs only")
+    if not text and sum(gains.values()) < -0.003 * step:
+        return "faster for this kind of GPU, not for the others"
     return ", ".join(text) or "as fast within 0.3 %"
 
 
-def _too_large(found: Found, one: _Offer, rejected: Layouts, needed: Array) -> Alternative:
+def _too_large(found: Found, plan: Plan, one: _Offer) -> Alternative:
+    rejected, needed = found.rejected
     chosen = rejected.take(slice(one.index, one.index + 1))
     layout, data, _ = lattice.at(chosen, 0)
     need, limit = float(needed[one.index]), HEADROOM * found.pricing.pool.node.gpu.memory
     best = found.priced.layouts.take(slice(found.best, found.best + 1))
+    of_all = plan.gpus / float(best.gpus[0])
     return Alternative(
         layout=layout,
-        data_parallel=data,
-        gpus=int(chosen.gpus[0]),
+        data_parallel=round(of_all * data),
+        gpus=round(of_all * float(chosen.gpus[0])),
         step_time=None,
         tokens_per_second=None,
         memory=need,

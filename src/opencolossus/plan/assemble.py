@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opencolossus.plan import compare, here, lattice, mixed, supply, survive, trust
+from opencolossus.plan import compare, here, idle, lattice, supply, survive, trust
 from opencolossus.plan.fleet import Fleet
+from opencolossus.plan.parts import Part, parts_of
 from opencolossus.plan.plan import MemoryParts, Plan, PoolShare, Power, StepParts
 from opencolossus.plan.pricing import HEADROOM, IMBALANCE, Pricing
 from opencolossus.power.caps import ASSUMED as POWER_ASSUMED
@@ -19,7 +19,6 @@ from opencolossus.specs.run import Run
 from opencolossus.specs.software import Calibration
 from opencolossus.specs.units import DAY
 from opencolossus.step.law import Cost
-from opencolossus.step.layouts import Layouts
 from opencolossus.step.memory import Memory
 
 if TYPE_CHECKING:
@@ -27,36 +26,6 @@ if TYPE_CHECKING:
 
 STEP_PARTS = tuple(name for name in StepParts.model_fields)
 MEMORY_PARTS = tuple(name for name in MemoryParts.model_fields if name not in ("total", "limit"))
-
-
-@dataclass(frozen=True)
-class Part:
-    """One kind of GPU at work: its layout and what a step costs it."""
-
-    found: Found
-    one: Layouts
-    cost: Cost
-    held: Memory
-
-    @property
-    def gpus(self) -> int:
-        """GPUs that work."""
-        return int(self.one.gpus[0])
-
-    @property
-    def seconds(self) -> float:
-        """Its part of a step."""
-        return float(self.cost.time[0])
-
-
-def parts_of(found: Sequence[Found], run: Run) -> list[Part]:
-    """The kinds of GPU that work, the one with most GPUs first."""
-    parts = []
-    for item, one in zip(found, mixed.split(found, run), strict=True):
-        if one.tensor.size:
-            cost, held = item.pricing.detail(one, item.cap, item.gpus)
-            parts.append(Part(item, one, cost, held))
-    return sorted(parts, key=lambda part: -part.gpus)
 
 
 def plan(
@@ -71,7 +40,8 @@ def plan(
     parts = parts_of(found, description.run)
     main = parts[0]
     pricing, model, run = main.found.pricing, description.model, description.run
-    layout, data, schedule = lattice.at(main.one, 0)
+    layout, _, schedule = lattice.at(main.one, 0)
+    data = sum(part.replicas for part in parts)
     gpus = sum(part.gpus for part in parts)
     step_time = max(part.seconds for part in parts)
     tokens = sum(float(part.one.batch[0]) for part in parts) * run.sequence
@@ -119,7 +89,24 @@ def plan(
         layouts_priced=sum(len(f.priced) + f.rejected[1].size for f in found),
         layouts_feasible=sum(len(f.priced) for f in found),
     )
-    return compare.detailed(result, description, fleet, main.found) if detail else result
+    told = tuple(idle.dark(result, run, fleet, parts)) + resting(fleet, found, parts)
+    result = result.model_copy(update={"advice": told})
+    return compare.detailed(result, description, fleet, parts) if detail else result
+
+
+def resting(fleet: Fleet, found: Sequence[Found], parts: Sequence[Part]) -> tuple[str, ...]:
+    """Why kinds of GPU that could train get no work beside the others."""
+    working = {fleet.name_of(part.found.pricing.pool) for part in parts}
+    size = max(part.gpus // part.replicas for part in parts)
+    told = []
+    for item in found:
+        name = fleet.name_of(item.pricing.pool)
+        if name not in working:
+            why = f"its {item.carried:,} GPUs would hold the others up"
+            if item.carried < size:
+                why = f"its {item.carried:,} GPUs are fewer than one replica ({size:,})"
+            told.append(f"A kind of GPU gets no work: pool {name}, {why}.")
+    return tuple(told)
 
 
 def _identity(description: Description, fleet: Fleet, pricing: Pricing) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from opencolossus.plan import alternatives, lattice, sensitivity, supply
+from opencolossus.plan import alternatives, idle, lattice, sensitivity, supply
 from opencolossus.plan.fleet import Fleet, whole
+from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import CapPoint, ParetoPoint, Plan
 from opencolossus.plan.pricing import Priced
 from opencolossus.specs.document import Description
@@ -24,17 +25,20 @@ FRACTIONS = (0.4, 0.6, 0.8)
 """Shares of the GPUs that the Pareto front also tries, beside all of them."""
 
 
-def detailed(plan: Plan, description: Description, fleet: Fleet, found: Found) -> Plan:
-    """The plan with its surroundings."""
-    points = [point for point in _at_caps(description, fleet, found) if point is not None]
+def detailed(plan: Plan, description: Description, fleet: Fleet, parts: Sequence[Part]) -> Plan:
+    """The plan with its surroundings; those of layouts are the ones of the main kind."""
+    points = list(_at_caps(plan, description, fleet, parts))
+    fewer = _with_fewer(plan, description, fleet, parts)
+    main = parts[0].found
     return plan.model_copy(
         update={
             "curve": tuple(points),
-            "pareto": tuple(front([*points, *_with_fewer(description, fleet, found)])),
-            "alternatives": alternatives.nearest(found),
-            "sensitivities": sensitivity.sensitivities(plan, description, fleet, found),
+            "pareto": tuple(front([*points, *fewer])),
+            "alternatives": alternatives.nearest(main, plan),
+            "sensitivities": sensitivity.sensitivities(plan, description, fleet, main),
             "advice": (
-                *advice(plan, description, found.gpus),
+                *plan.advice,
+                *advice(plan, description),
                 *flatness(points),
                 *growth(plan, description, fleet),
             ),
@@ -42,57 +46,115 @@ def detailed(plan: Plan, description: Description, fleet: Fleet, found: Found) -
     )
 
 
-def _at_caps(description: Description, fleet: Fleet, found: Found) -> Iterator[CapPoint | None]:
-    for cap, _, priced, best in found.at_caps:
-        yield point(description, fleet, found, cap, priced, best)
+class Way(NamedTuple):
+    """One kind at one cap: the layouts priced there and the fastest that fits."""
+
+    found: Found
+    cap: float
+    priced: Priced
+    best: int
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second that it adds to all; 0 where nothing fits."""
+        fits = self.found.pricing.fits(self.priced.memory)[self.best]
+        rate = self.priced.tokens_per_second[self.best]
+        return self.found.share * float(rate) if fits else 0.0
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of the kind that work."""
+        return self.found.share * float(self.priced.layouts.gpus[self.best])
 
 
-def _with_fewer(description: Description, fleet: Fleet, found: Found) -> Iterator[CapPoint]:
-    """Points with a part of the GPUs, at every fourth cap."""
-    pricing, batch = found.pricing, description.run.batch_sequences
-    items = [
-        (lattice.spread(found.shortlist.layouts, batch, gpus), cap, gpus)
-        for cap, count, _, _ in found.at_caps[::3]
-        for fraction in FRACTIONS
-        if (gpus := whole(pricing.pool, fraction * count)) >= 1
-    ]
-    if not items:
-        return
-    for (_, cap, _), priced in zip(items, pricing.price_many(items), strict=True):
-        rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
-        one = point(description, fleet, found, cap, priced, int(np.argmax(rate)))
+def _at_caps(
+    plan: Plan, description: Description, fleet: Fleet, parts: Sequence[Part]
+) -> Iterator[CapPoint]:
+    """Points of the curve: the caps of all kinds go up together."""
+    tables = [part.found.at_caps[::-1] for part in parts]
+    for steps in reversed(list(zip(*tables, strict=False))):
+        ways = [
+            Way(part.found, cap, priced, best)
+            for part, (cap, _, priced, best) in zip(parts, steps, strict=True)
+        ]
+        one = point(plan, description, fleet, parts, ways)
         if one is not None:
             yield one
 
 
+def _with_fewer(
+    plan: Plan, description: Description, fleet: Fleet, parts: Sequence[Part]
+) -> Iterator[CapPoint]:
+    """Points with a part of the GPUs, at every third cap."""
+    batch = description.run.batch_sequences
+    priced = []
+    for part in parts:
+        found = part.found
+        items = [
+            (lattice.spread(found.shortlist.layouts, batch, gpus), cap, gpus)
+            for cap, count, _, _ in found.at_caps[::3]
+            for fraction in FRACTIONS
+            if (gpus := whole(found.pricing.pool, fraction * count)) >= 1
+        ]
+        made = found.pricing.price_many(items) if items else []
+        priced.append([(cap, one) for (_, cap, _), one in zip(items, made, strict=True)])
+    for steps in zip(*priced, strict=False):
+        ways = []
+        for part, (cap, one) in zip(parts, steps, strict=True):
+            fits = part.found.pricing.fits(one.memory)
+            best = int(np.argmax(np.where(fits, one.tokens_per_second, 0.0)))
+            ways.append(Way(part.found, cap, one, best))
+        found_point = point(plan, description, fleet, parts, ways)
+        if found_point is not None:
+            yield found_point
+
+
 def point(
-    description: Description, fleet: Fleet, found: Found, cap: float, priced: Priced, best: int
+    plan: Plan,
+    description: Description,
+    fleet: Fleet,
+    parts: Sequence[Part],
+    ways: Sequence[Way],
 ) -> CapPoint | None:
-    """Days, energy and dollars of one layout at one cap; none where it does not fit."""
-    pricing = found.pricing
-    if not pricing.fits(priced.memory)[best]:
+    """Days, energy and dollars with each kind at one cap; none where nothing fits.
+
+    What kinds lose by sharing a step is taken to be what they lose in the plan.
+    """
+    if any(way.rate <= 0 for way in ways):
         return None
-    gpus = int(priced.layouts.gpus[best])
-    replicas = int(priced.layouts.data[best])
-    share, _ = fleet.survival(pricing.pool, gpus, description.model, replicas)
-    rate = float(priced.tokens_per_second[best]) * share
-    name = fleet.name_of(pricing.pool)
-    watts = pricing.node_watts(float(priced.gpu_power[best]))
-    _, facility = supply.facility_power(
-        fleet.site, fleet.cluster, fleet.original(name), gpus, watts, fleet.weather
+    alone = sum(
+        p.found.share * float(p.found.priced.tokens_per_second[p.found.best]) for p in parts
     )
+    gpus = round(sum(way.gpus for way in ways))
+    main = ways[0]
+    replicas = int(main.priced.layouts.data[main.best])
+    share, _ = fleet.survival(main.found.pricing.pool, gpus, description.model, replicas)
+    joined = plan.tokens_per_second / alone if len(parts) > 1 else 1.0
+    rate = sum(way.rate for way in ways) * share * joined
+    facility = sum(_facility(fleet, way) for way in ways)
     days = description.run.tokens / rate / DAY
     dollars = 0.0
     if fleet.site and fleet.day and fleet.weather:
         dollars = days * supply.dollars_per_day(fleet.site, facility, fleet.day, fleet.weather)
     return CapPoint(
-        cap=cap,
+        cap=main.cap,
         gpus=gpus,
         tokens_per_day=rate * DAY,
         energy_per_token=facility / rate,
         days=days,
         dollars=dollars,
     )
+
+
+def _facility(fleet: Fleet, way: Way) -> float:
+    """W at the site's entry for one kind."""
+    pricing = way.found.pricing
+    pool = fleet.original(fleet.name_of(pricing.pool))
+    watts = pricing.node_watts(float(way.priced.gpu_power[way.best]))
+    _, facility = supply.facility_power(
+        fleet.site, fleet.cluster, pool, round(way.gpus), watts, fleet.weather
+    )
+    return facility
 
 
 def front(points: list[CapPoint]) -> list[ParetoPoint]:
@@ -158,7 +220,7 @@ def growth(plan: Plan, description: Description, fleet: Fleet) -> Iterator[str]:
     )
 
 
-def advice(plan: Plan, description: Description, carried: int) -> Iterator[str]:
+def advice(plan: Plan, description: Description) -> Iterator[str]:
     """What a planner would say beside the numbers."""
     asked = description.run.batch
     if abs(plan.batch / asked - 1) > 1e-9:
@@ -166,12 +228,6 @@ def advice(plan: Plan, description: Description, carried: int) -> Iterator[str]:
             f"The batch is {show(plan.batch, COUNT, 4)} tokens instead of "
             f"{show(asked, COUNT, 4)}, so that it divides."
         )
-    if plan.day is not None and plan.gpus < 0.9 * plan.available:
-        limit = plan.power.limit or 0.0
-        why = "the batch is too small to keep them all busy in whole replicas"
-        if carried < 0.95 * plan.available:
-            why = f"{show(limit, POWER, 3)} carry {carried:,} at this cap"
-        yield f"{plan.available - plan.gpus:,} GPUs stay idle: {why}."
     if plan.deadline is not None and not plan.deadline.met and plan.deadline.date is not None:
         room = (plan.deadline.date - (description.run.start or plan.day or plan.deadline.date)).days
         if room > 0:
@@ -179,5 +235,6 @@ def advice(plan: Plan, description: Description, carried: int) -> Iterator[str]:
     if plan.step.bubble > 0.15 * plan.step_time:
         yield (
             f"The pipeline stands still for {plan.step.bubble / plan.step_time:.0%} of the step: "
-            "each replica has few micro-batches, and a larger batch would shrink that."
+            "each replica has few micro-batches, and a larger batch would shrink that. "
+            + idle.batch_room(plan)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -46,6 +46,10 @@ class Fleet:
         return supply.carried(
             self.site, self.cluster, self.original(name), share, self.weather, pool.gpus
         )
+
+    def short_of_power(self, names: Iterable[str]) -> bool:
+        """Whether more watts would carry more of these pools, or let them run faster."""
+        return any(self.carried(name)[1][-1] < self.pools[name].gpus for name in names)
 
     def name_of(self, pool: Pool) -> str:
         """The name of one of the fleet's pools."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,8 @@ class Axes:
     zero: Sequence[int]
     recompute: Sequence[float]
     schedule: Sequence[float]
+    shard_group: Sequence[int] = (0,)
+    """One value: ranks that share states, 0 for all."""
 
     @property
     def size(self) -> int:
@@ -82,6 +84,7 @@ def pinned(layout: Layout, schedules: Sequence[str]) -> Axes:
         zero=[layout.zero],
         recompute=[RECOMPUTE[layout.recompute]],
         schedule=[SCHEDULES[name] for name in schedules],
+        shard_group=[layout.shard_group],
     )
 
 
@@ -116,7 +119,7 @@ def lattice(grid: Axes, layers: int, batch: int, gpus: int) -> Layouts:
         recompute_share=1.0,
         schedule=pipes[2][pipe],
         expert_tensor=np.where(expert > 1, 1.0, tensor),
-        shard_group=0.0,
+        shard_group=float(grid.shard_group[0]),
     )
     return spread(found, batch, gpus)
 
@@ -143,39 +146,69 @@ def spread(layouts: Layouts, batch: int, gpus: int) -> Layouts:
     """Fill ``gpus`` GPUs with replicas and fit the batch; drop layouts that cannot.
 
     All replicas are used where the batch then changes by at most ``SLACK``; else as many as
-    divide it best. Expert-parallel groups are kept whole, and interleaved schedules get
-    micro-batches in multiples of the pipeline, as Megatron-LM asks.
+    divide it best: more would not save a micro-batch. Expert-parallel groups are kept whole.
+    Interleaved schedules are tried with groups as small as the pipeline, which hold least, and
+    with groups of any equal size, which fit more numbers of GPUs.
     """
-    size = layouts.tensor * layouts.context * layouts.pipeline
-    inner = layouts.tensor * layouts.context
-    group = layouts.expert / np.gcd(layouts.expert.astype(np.int64), inner.astype(np.int64)).astype(
-        np.float64
-    )
-    most = np.floor(gpus / size / group) * group
-    step = np.where(layouts.virtual > 1, layouts.pipeline, 1.0)
-    all_used, near = _fit(layouts, most, step, batch, np.rint)
-    enough = np.ceil(np.maximum(batch / np.maximum(most * layouts.micro_batch, 1.0) / step, 1e-9))
-    fewer = np.floor(batch / (enough * step * layouts.micro_batch) / group) * group
+    most = most_replicas(layouts, gpus)
+    lean, uses = _filled(layouts, most, batch, multiples)
+    free, needs = _filled(layouts, most, batch, micro_batches)
+    differs = needs & ((free.data != lean.data) | (free.batch != lean.batch) | ~uses)
+    if not (uses | differs).any():
+        uses = (lean.data >= 1) & (lean.batch > 0)
+    return Layouts.join([lean.take(uses), free.take(differs)])
+
+
+def _filled(
+    layouts: Layouts, most: Array, batch: int, counted: Callable[[Layouts, Array, np.ufunc], Array]
+) -> tuple[Layouts, NDArray[np.bool_]]:
+    """Layouts with replicas and a batch, and whether the batch is near enough to ``batch``."""
+    group = expert_group(layouts)
+    asked = batch / np.maximum(most * layouts.micro_batch, 1.0)
+    all_used = counted(layouts, asked, np.rint) * most * layouts.micro_batch
+    enough = counted(layouts, asked, np.ceil)
+    fewer = np.floor(batch / (enough * layouts.micro_batch) / group) * group
     fewer = np.minimum(fewer, most)
-    less_used, close = _fit(layouts, fewer, step, batch, np.floor)
-    first = near <= SLACK
+    less_used = enough * fewer * layouts.micro_batch
+    first = np.abs(all_used / batch - 1) <= SLACK
     data = np.where(first, most, fewer)
     total = np.where(first, all_used, less_used)
-    valid = (data >= 1) & (np.where(first, near, close) <= SLACK) & (total > 0)
-    if not valid.any():
-        valid = (data >= 1) & (total > 0)
-    kept = replace(layouts, data=data, batch=total)
-    return kept.take(valid)
+    valid = (data >= 1) & (total > 0) & (np.abs(total / batch - 1) <= SLACK)
+    return replace(layouts, data=data, batch=total), valid
 
 
-def _fit(
-    layouts: Layouts, data: Array, step: Array, batch: int, rounding: np.ufunc
-) -> tuple[Array, Array]:
-    """The batch of ``data`` replicas nearest to ``batch``, and how far it is off."""
-    unit = np.maximum(data * layouts.micro_batch * step, 1.0)
-    counted = np.maximum(rounding(batch / unit + 1e-9), 1.0)
-    total = unit * counted
-    return total, np.abs(total / batch - 1)
+def expert_group(layouts: Layouts) -> Array:
+    """Replicas that must come together, because their experts are spread over them."""
+    inner = (layouts.tensor * layouts.context).astype(np.int64)
+    common = np.gcd(layouts.expert.astype(np.int64), inner)
+    return np.asarray(layouts.expert / common)
+
+
+def most_replicas(layouts: Layouts, gpus: float) -> Array:
+    """Replicas that ``gpus`` GPUs hold, whole expert-parallel groups."""
+    group = expert_group(layouts)
+    size = layouts.tensor * layouts.context * layouts.pipeline
+    return np.asarray(np.floor(gpus / size / group) * group)
+
+
+def micro_batches(layouts: Layouts, asked: Array, rounding: np.ufunc) -> Array:
+    """Micro-batches of a replica near ``asked``, as the schedule can take them.
+
+    Interleaved schedules run them in equal groups of at least the pipeline's stages, the rule of
+    both PyTorch (``ScheduleInterleaved1F1B``) and Megatron-Core
+    (``microbatch_group_size_per_vp_stage``).
+    """
+    deep = layouts.virtual > 1
+    least = np.where(deep, layouts.pipeline, 1.0)
+    groups = np.where(deep, np.maximum(np.floor(asked / layouts.pipeline), 1.0), 1.0)
+    found = groups * np.maximum(rounding(asked / groups - 1e-9), least)
+    return np.asarray(np.where(deep, np.minimum(found, (groups + 1) * layouts.pipeline), found))
+
+
+def multiples(layouts: Layouts, asked: Array, rounding: np.ufunc) -> Array:
+    """The same with groups of exactly as many micro-batches as stages."""
+    step = np.where(layouts.virtual > 1, layouts.pipeline, 1.0)
+    return np.asarray(step * np.maximum(rounding(asked / step - 1e-9), 1.0))
 
 
 def at(layouts: Layouts, index: int) -> tuple[Layout, int, str]:
@@ -195,6 +228,7 @@ def at(layouts: Layouts, index: int) -> tuple[Layout, int, str]:
         expert_parallel=number(one.expert),
         micro_batch=number(one.micro_batch),
         zero=number(one.zero),
+        shard_group=number(one.shard_group),
         recompute=names[float(number(one.recompute))],  # type: ignore[arg-type]
     )
     return layout, number(one.data), schedules[float(number(one.schedule))]

@@ -103,18 +103,26 @@ class Pricing:
         )
 
     def price(
-        self, layouts: Layouts, cap: float, gpus: int, machine: Machine | None = None
+        self,
+        layouts: Layouts,
+        cap: float,
+        gpus: int,
+        machine: Machine | None = None,
+        held: Array | None = None,
     ) -> Priced:
-        """Seconds, bytes and watts of every layout, block by block."""
+        """Seconds, bytes (unless known, ``held``) and watts of every layout, block by block."""
         at = machine or self.machine(cap, gpus)
         count = layouts.tensor.size
-        seconds, memory, watts = np.empty(count), np.empty(count), np.empty(count)
+        memory = self.memory(layouts) if held is None else held
+        seconds, watts = np.empty(count), np.empty(count)
         for start in range(0, count, BLOCK):
             part = slice(start, start + BLOCK)
-            cost, held = law.price(self.shape, at, self.code, layouts.take(part))
-            seconds[part] = cost.time
-            memory[part] = held.total
-            watts[part] = self.gpu_power(cost, cap)
+            block = layouts.take(part)
+            one = law.layer_costs(self.shape, at, self.code, block)
+            cost = law.cost(self.shape, at, self.code, block, one)
+            time = cost.time
+            seconds[part] = time
+            watts[part] = self.gpu_power(cost, cap, time)
         return Priced(layouts, seconds, memory, watts, float(self.run.sequence))
 
     def price_many(self, items: Sequence[tuple[Layouts, float, int]]) -> list[Priced]:
@@ -149,16 +157,17 @@ class Pricing:
         """Costs of a few layouts with all their parts."""
         return law.price(self.shape, machine or self.machine(cap, gpus), self.code, layouts)
 
-    def gpu_power(self, cost: Cost, cap: float | Array) -> Array:
+    def gpu_power(self, cost: Cost, cap: float | Array, time: Array | None = None) -> Array:
         """Mean W of one GPU over a step: products, memory, messages, and waiting for the rest."""
+        time = cost.time if time is None else time
         moving = cost.memory_bound + cost.optimiser
         products = np.maximum(cost.compute + cost.recompute - cost.memory_bound, 0.0)
         return mean_gpu_power(
             self.pool.node.gpu,
             cap,
-            products / cost.time,
-            np.minimum(moving / cost.time, 1.0),
-            cost.communication / cost.time,
+            products / time,
+            np.minimum(moving / time, 1.0),
+            cost.communication / time,
         )
 
     def fits(self, memory: Array) -> NDArray[np.bool_]:

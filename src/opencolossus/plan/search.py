@@ -21,7 +21,7 @@ from opencolossus.plan.pricing import Priced, Pricing
 from opencolossus.power.caps import speed_at_cap
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs import catalog
-from opencolossus.specs.cluster import Cluster, Pool
+from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.evidence import Fact
@@ -41,8 +41,13 @@ class Found:
 
     pricing: Pricing
     cap: float
-    gpus: int
+    carried: int
     """GPUs that the site carries at the cap."""
+    share: float
+    """What this kind could do of the work of all kinds together; 1 where it is the only one."""
+    gpus: int
+    """GPUs that layouts are priced on: those carried, or in a mixed fleet as many of this kind
+    as would do the work of all kinds together."""
     priced: Priced
     """Every layout that fits, at that cap."""
     rejected: tuple[Layouts, Array]
@@ -51,9 +56,10 @@ class Found:
     """Index of the chosen layout."""
     caps: Array
     counts: Array
+    """GPUs that the site carries at each of ``caps``."""
     shortlist: Priced
     at_caps: tuple[tuple[float, int, Priced, int], ...]
-    """For each cap: cap, GPUs carried, the shortlist priced, and the best of it."""
+    """For each cap: cap, GPUs priced, the shortlist priced, and the best of it."""
 
 
 def search(
@@ -89,17 +95,66 @@ def search(
     when = _day(description, day)
     code = _software(software, when, cluster)
     fleet = _fleet(description, cluster, when, power_limit, gpus)
-    found, refused = [], []
+    made = _planned(description, cluster, fleet, code, known, schedules, dict(facts or {}), detail)
+    working = {share.pool for share in made.pools}
+    if len(working) == len(fleet.pools) or not fleet.short_of_power(working):
+        return made
+    fewer = replace(fleet, pools={n: p for n, p in fleet.pools.items() if n in working})
+    again = _planned(description, cluster, fewer, code, known, schedules, dict(facts or {}), detail)
+    if again.tokens_per_day <= made.tokens_per_day:
+        return made
+    left = set(made.advice) - set(again.advice)
+    told = tuple(text for text in made.advice if text in left and "no work" in text)
+    return again.model_copy(update={"available": made.available, "advice": (*again.advice, *told)})
+
+
+def _planned(
+    description: Description,
+    cluster: Cluster,
+    fleet: Fleet,
+    code: Software,
+    known: Calibration,
+    schedules: Sequence[str],
+    facts: dict[str, Fact],
+    detail: bool,
+) -> Plan:
+    """Search every kind of GPU, join them, and write the plan."""
+    model, run = description.model, description.run
+    strength: dict[str, float] = {}
+    pricings: dict[str, Pricing] = {}
+    refused: list[UserError] = []
     for name, pool in fleet.pools.items():
         try:
-            found.append(_joint(description, cluster, name, pool, fleet, code, known, schedules))
-        except UserError as why:  # a pool that is too small alone; the others may do
+            pricings[name] = Pricing.of(model, run, cluster, pool, code, known)
+            strength[name] = _strength(pricings[name], fleet, name)
+        except UserError as why:  # a kind that cannot do it alone; the others may
+            refused.append(why)
+    found = []
+    for name, strong in strength.items():
+        share = strong / sum(strength.values())
+        try:
+            found.append(_joint(pricings[name], fleet, name, share, schedules, detail))
+        except UserError as why:
             refused.append(why)
     if not found:
         raise refused[0]
-    made = assemble.plan(description, fleet, found, known, dict(facts or {}), detail)
+    made = assemble.plan(description, fleet, found, known, facts, detail)
     left = tuple(f"A kind of GPU gets no work: {why}." for why in refused)
     return made.model_copy(update={"advice": (*made.advice, *left)}) if left else made
+
+
+def _strength(pricing: Pricing, fleet: Fleet, name: str) -> float:
+    """FLOP/s that a pool reaches at its likeliest cap.
+
+    Raises:
+        UserError: the power does not carry one server, or the GPU lacks the precision.
+    """
+    caps, counts = fleet.carried(name)
+    if counts.max() < 1:
+        raise UserError(trouble.too_little_power(fleet, name))
+    speed = counts * speed_at_cap(pricing.pool.node.gpu, caps)
+    machine = pricing.machine(float(caps[-1]), pricing.pool.gpus)
+    return float(speed.max() * machine.peak * machine.matrix)
 
 
 def _day(description: Description, day: date | None) -> date | None:
@@ -120,7 +175,7 @@ def _day(description: Description, day: date | None) -> date | None:
 
 def _software(name: str | None, day: date | None, cluster: Cluster) -> Software:
     if name is None and here.is_here(cluster):
-        name = "opencolossus-cpu"
+        return here.software(cluster)
     if name is None:
         year = day.year if day else date.today().year
         name = SOFTWARE_BY_YEAR.get(max(year, min(SOFTWARE_BY_YEAR)), NEWEST)
@@ -146,51 +201,71 @@ def _fleet(
 
 
 def _joint(
-    description: Description,
-    cluster: Cluster,
-    name: str,
-    pool: Pool,
+    pricing: Pricing,
     fleet: Fleet,
-    code: Software,
-    calibration: Calibration,
+    name: str,
+    share: float,
     schedules: Sequence[str],
+    detail: bool,
 ) -> Found:
-    """Search layouts, GPUs and cap of one pool together."""
-    model, run = description.model, description.run
-    pricing = Pricing.of(model, run, cluster, pool, code, calibration)
+    """Search layouts, GPUs and cap of one pool together.
+
+    A pool that does ``share`` of the work is searched as if the whole fleet were of its kind.
+    """
+    pool = fleet.pools[name]
     caps, counts = fleet.carried(name)
-    if counts.max() < 1:
-        raise UserError(trouble.too_little_power(fleet, name))
-    speed = counts * speed_at_cap(pool.node.gpu, caps)
-    likely = int(np.argmax(speed))
-    first, rejected = _whole_lattice(pricing, float(caps[likely]), int(counts[likely]), schedules)
+    fleets = np.array([whole(pool, count / share) for count in counts])
+    likely = int(np.argmax(counts * speed_at_cap(pool.node.gpu, caps)))
+    first, rejected = _whole_lattice(pricing, float(caps[likely]), int(fleets[likely]), schedules)
     short = _shortlist(first)
     items = [
-        (lattice.spread(short.layouts, run.batch_sequences, whole(pool, n)), float(cap), int(n))
-        for cap, n in zip(caps, counts, strict=True)
-        if n >= 1
+        (lattice.spread(short.layouts, pricing.run.batch_sequences, int(n)), float(cap), int(n))
+        for cap, n, worth in zip(caps, fleets, _worth_trying(counts), strict=True)
+        if n >= 1 and (detail or worth)
     ]
     tried = []
     for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
         rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
         tried.append((cap, count, priced, int(np.argmax(rate))))
-    scores = [_score(pricing, fleet, item) for item in tried]
+    scores = [_score(pricing, fleet, share, item) for item in tried]
     cap, count, _, _ = tried[int(np.argmax(scores))]
     last = first
     if cap != float(caps[likely]):
         last, rejected = _whole_lattice(pricing, cap, count, schedules)
     best = int(np.argmax(last.tokens_per_second))
-    return Found(pricing, cap, count, last, rejected, best, caps, counts, short, tuple(tried))
+    carried = int(counts[int(np.flatnonzero(caps == cap)[0])])
+    return Found(
+        pricing,
+        cap,
+        carried,
+        share,
+        count,
+        last,
+        rejected,
+        best,
+        caps,
+        counts,
+        short,
+        tuple(tried),
+    )
 
 
-def _score(pricing: Pricing, fleet: Fleet, item: tuple[float, int, Priced, int]) -> float:
+def _worth_trying(counts: Array) -> NDArray[np.bool_]:
+    """Caps at which more GPUs run than at every higher cap; the others are slower."""
+    higher = np.append(np.maximum.accumulate(counts[::-1])[::-1][1:], 0.0)
+    return np.asarray(counts > higher)
+
+
+def _score(
+    pricing: Pricing, fleet: Fleet, share: float, item: tuple[float, int, Priced, int]
+) -> float:
     """Tokens per second of the calendar for one cap."""
     _, _, priced, best = item
     if not pricing.fits(priced.memory)[best]:
         return 0.0
     layouts = priced.layouts
     share, _ = fleet.survival(
-        pricing.pool, int(layouts.gpus[best]), pricing.model, int(layouts.data[best])
+        pricing.pool, int(share * layouts.gpus[best]), pricing.model, int(layouts.data[best])
     )
     return float(priced.tokens_per_second[best]) * share
 
@@ -209,7 +284,8 @@ def _whole_lattice(
     good = pricing.fits(held)
     if not good.any():
         raise UserError(trouble.too_little_memory(pricing, layouts, held, usable, schedules))
-    return pricing.price(layouts.take(good), cap, usable), (layouts.take(~good), held[~good])
+    priced = pricing.price(layouts.take(good), cap, usable, held=held[good])
+    return priced, (layouts.take(~good), held[~good])
 
 
 def _top(values: Array, count: int) -> NDArray[np.intp]:

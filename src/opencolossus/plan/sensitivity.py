@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opencolossus.plan import lattice, supply
+from opencolossus.plan import lattice
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.plan import Plan, Sensitivity
 from opencolossus.plan.pricing import HEADROOM, Pricing
@@ -47,6 +47,11 @@ def _best(pricing: Pricing, found: Found, layouts: Layouts, **changes: Array) ->
     return float(np.max(np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)))
 
 
+def _base(found: Found) -> float:
+    """Tokens per second of the fastest layout as things are."""
+    return float(np.max(found.priced.tokens_per_second))
+
+
 def _candidates(found: Found) -> Layouts:
     """The fastest layouts at the chosen cap, which another input could put first."""
     rate = found.priced.tokens_per_second
@@ -60,9 +65,9 @@ def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
     for name, columns in MACHINE:
         changes = {column: getattr(base, column) * MORE for column in columns}
         rate = _best(pricing, found, layouts, **changes)
-        yield Sensitivity(input=name, change="+10 %", tokens=rate / plan.tokens_per_second - 1)
-    rate = max(plan.tokens_per_second, _with_more_memory(found))
-    yield Sensitivity(input="GPU memory", change="+10 %", tokens=rate / plan.tokens_per_second - 1)
+        yield Sensitivity(input=name, change="+10 %", tokens=rate / _base(found) - 1)
+    rate = max(_base(found), _with_more_memory(found))
+    yield Sensitivity(input="GPU memory", change="+10 %", tokens=rate / _base(found) - 1)
 
 
 def _with_more_memory(found: Found) -> float:
@@ -104,7 +109,7 @@ def _of_code(plan: Plan, found: Found) -> Iterator[Sensitivity]:
         )
     for name, change, changed in tries:
         rate = _best(changed, found, layouts)
-        yield Sensitivity(input=name, change=change, tokens=rate / plan.tokens_per_second - 1)
+        yield Sensitivity(input=name, change=change, tokens=rate / _base(found) - 1)
 
 
 def _of_site(
@@ -114,29 +119,22 @@ def _of_site(
     pricing, batch = found.pricing, description.run.batch_sequences
     wider = lattice.spread(_candidates(found), 2 * batch, whole(pricing.pool, found.gpus))
     rate = _best(pricing, found, wider)
-    yield Sensitivity(input="batch", change="doubled", tokens=rate / plan.tokens_per_second - 1)
+    yield Sensitivity(input="batch", change="doubled", tokens=rate / _base(found) - 1)
     if fleet.site is None or fleet.limit is None or fleet.weather is None:
         return
     name = fleet.name_of(pricing.pool)
-    caps, counts = supply.carried(
-        fleet.site,
-        fleet.cluster,
-        fleet.original(name),
-        fleet.limit * MORE,
-        fleet.weather,
-        fleet.pools[name].gpus,
-    )
+    caps, counts = replace(fleet, limit=fleet.limit * MORE).carried(name)
     best = 0.0
     for cap, count in list(zip(caps, counts, strict=True))[::2]:
-        usable = whole(pricing.pool, count)
+        usable = whole(pricing.pool, count / found.share)
         if usable < 1:
             continue
         layouts = lattice.spread(found.shortlist.layouts, batch, usable)
         priced = pricing.price(layouts, float(cap), usable)
         rates = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
         best = max(best, float(rates.max()))
-    best = max(best, plan.tokens_per_second)
-    yield Sensitivity(input="power", change="+10 %", tokens=best / plan.tokens_per_second - 1)
+    best = max(best, _base(found))
+    yield Sensitivity(input="power", change="+10 %", tokens=best / _base(found) - 1)
 
 
 def _of_survival(plan: Plan, fleet: Fleet, found: Found) -> Iterator[Sensitivity]:

@@ -71,23 +71,32 @@ def bubble(layouts: Layouts, slowest: Array, mean: Array, forward: Array, weight
     return np.maximum(others, 0.0) * share
 
 
+def group(layouts: Layouts) -> Array:
+    """Micro-batches that an interleaved schedule sends through one chunk before the next: equal
+    groups of at least p."""
+    count = layouts.micro_batches
+    rounds = np.maximum(np.floor(count / layouts.pipeline), 1.0)
+    return np.maximum(np.ceil(count / rounds), layouts.pipeline)
+
+
 def in_flight(layouts: Layouts) -> Array:
     """Micro-batches whose activations the first stage holds at once (in whole stages).
 
-    1F1B: p; interleaved: p (1 + (p-1)/(p v)) (Korthikanti et al. 2022, section 4.2.3); ZB-H1 as
-    1F1B; ZB-H2: 2p - 1; DualPipe: p + 1. Never more than there are.
+    1F1B: p; interleaved in groups of g micro-batches (Megatron-Core's warm-up): 2 (p-1) + (v-1) g
+    + 1 chunks, which is p (1 + (p-1)/(p v)) for g = p (Korthikanti et al. 2022, section 4.2.3);
+    ZB-H1 as 1F1B; ZB-H2: 2p - 1; DualPipe: p + 1. Never more than there are.
     """
     p, v = layouts.pipeline, layouts.virtual
-    held = np.where(v > 1, p + (p - 1) / v, p)
+    held = np.where(v > 1, (2 * (p - 1) + (v - 1) * group(layouts) + 1) / v, p)
     held = np.where(layouts.schedule == ZB_H2, 2 * p - 1, held)
     held = np.where(layouts.schedule == DUALPIPE, p + 1, held)
     return np.minimum(held, layouts.micro_batches)
 
 
 def in_flight_last(layouts: Layouts) -> Array:
-    """The same for the last stage: one with 1F1B, p (v-1)/v + 1/v when interleaved."""
+    """The same for the last stage: one with 1F1B, (g (v-1) + 1) / v when interleaved."""
     p, v = layouts.pipeline, layouts.virtual
-    held = np.where(v > 1, (p * (v - 1) + 1) / v, 1.0)
+    held = np.where(v > 1, (group(layouts) * (v - 1) + 1) / v, 1.0)
     held = np.where(layouts.schedule == ZB_H2, p, held)
     held = np.where(layouts.schedule == DUALPIPE, p + 1, held)
     return np.minimum(held, layouts.micro_batches)
