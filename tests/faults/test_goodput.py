@@ -106,7 +106,7 @@ def test_dice_agree_with_the_closed_form_of_either_recovery(mode: str) -> None:
 def test_a_million_gpus_need_replicas_that_go_on() -> None:
     failures = catalog.entry("failures", "llama3-h100")
     rate = sum(c.rate for c in failures.causes.values() if c.per == "gpu") * 1e6
-    replica = failures.recovery.model_copy(update={"mode": "replica"})
+    replica = failures.recovery.model_copy(update={"mode": "replica", "regroup": 30.0})
     whole = float(goodput.outage(failures.recovery, 1_000_000, 8000))
     alone = float(goodput.outage(replica, 1_000_000, 8000))
     assert goodput.renewal_goodput(rate, 60.0, 1.0, whole) < 0.01

@@ -210,6 +210,7 @@ def test_the_command_line_writes_record_and_page(tmp_path: Path) -> None:
         "record.parquet",
         "events.parquet",
         "failures.parquet",
+        "minutes.parquet",
         "rhythm.parquet",
         "summary.json",
         "index.html",

@@ -192,7 +192,13 @@ def emissions(record: Record) -> Figure:
 
 def dollars(record: Record) -> Figure:
     """Running costs so far."""
-    names = {"energy": "--c2", "rent": "--c5", "water": "--c8"}
+    names = {
+        "energy": "--c2",
+        "demand": "--c1",
+        "rent": "--c5",
+        "maintenance": "--c3",
+        "water": "--c8",
+    }
     traces = []
     for name, colour in names.items():
         spent = np.cumsum(record[f"usd.{name}"]) / 1e6

@@ -5,9 +5,15 @@ from __future__ import annotations
 from opencolossus.report import simulation_account as accounts
 from opencolossus.report import simulation_figures as figures
 from opencolossus.report.page import Page, Section, embed, escape
+from opencolossus.report.simulation_minutes import minutes
 from opencolossus.report.simulation_story import day, rhythm_text, story, tiles
 from opencolossus.twin.record import Record
 from opencolossus.version import __version__
+
+MINUTES_NOTE = (
+    "Generators need time to start and to climb. Until they have followed, batteries carry the "
+    "difference, or caps go down, or servers off."
+)
 
 
 def render(record: Record) -> str:
@@ -47,12 +53,16 @@ def _sections(record: Record) -> list[Section]:
             "Air and money", "", [figures.emissions(record), figures.dollars(record)], pair=True
         ),
     ]
+    around = minutes(record)
+    if around is not None:
+        sections.insert(2, Section("Minute by minute", MINUTES_NOTE, [around]))
     beat = accounts.rhythm(record)
     if beat is not None:
         sections.append(Section("The rhythm of a step", rhythm_text(record), [beat]))
     plan = accounts.hall_plan(record)
     if plan is not None:
-        sections.insert(3, Section("The halls", accounts.HALLS_NOTE, (), _halls(plan)))
+        place = next(i for i, s in enumerate(sections) if s.title == "Where the time went") + 1
+        sections.insert(place, Section("The halls", accounts.HALLS_NOTE, (), _halls(plan)))
     if record.assumptions:
         sections.append(Section(body=_assumptions(record)))
     return sections

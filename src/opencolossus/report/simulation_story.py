@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MOST_ASSUMPTIONS = 5
 LOSSES = {
     "gpu": "GPU failures",
+    "silent": "silent corruption",
     "host": "host failures",
     "network": "network failures",
     "software": "software failures",
@@ -90,10 +91,17 @@ def _sources(s: dict[str, Any]) -> str:
 
 def _bill_sentence(s: dict[str, Any]) -> str:
     usd = s["usd"]
-    running = usd["energy"] + usd["rent"] + usd["water"]
+    parts = {
+        "energy": usd["energy"],
+        "demand charges": usd["demand"],
+        "rent of generators": usd["rent"],
+        "their maintenance": usd["maintenance"],
+        "water": usd["water"],
+    }
+    named = [f"{text} {amount(v, units.MONEY)}" for text, v in parts.items() if v > 0]
     return (
-        f"Energy, rent of generators and water cost {amount(running, units.MONEY)}, beside "
-        f"{amount(usd['hardware'], units.MONEY)} of servers."
+        f"Power and water cost {amount(sum(parts.values()), units.MONEY)} ({', '.join(named)}), "
+        f"beside {amount(usd['hardware'], units.MONEY)} of servers."
     )
 
 

@@ -7,13 +7,25 @@ from numpy.typing import NDArray
 
 from opencolossus.faults.process import HOUR
 from opencolossus.power.supply import present
-from opencolossus.specs.units import POWER, show
+from opencolossus.specs.units import DURATION, POWER, show
 from opencolossus.twin.operating import Operating
 from opencolossus.twin.record import Event
 from opencolossus.twin.scene import Played, Scene
 
 Array = NDArray[np.float64]
-ORDER = ("weather", "storm", "order", "permit", "supply", "delivery", "plan", "run", "deadline")
+ORDER = (
+    "weather",
+    "storm",
+    "order",
+    "outage",
+    "permit",
+    "supply",
+    "delivery",
+    "plan",
+    "servers",
+    "run",
+    "deadline",
+)
 """Causes before effects among events of one hour."""
 
 
@@ -24,6 +36,8 @@ def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[E
         *_plans(scene, played),
         *_deliveries(scene),
         *_orders(scene),
+        *_outages(scene),
+        *_servers(played),
         *_weather(scene),
         *_goals(scene, played),
         *_storms(scene),
@@ -64,23 +78,60 @@ def _describe(plan: Operating) -> str:
 
 
 def _deliveries(scene: Scene) -> list[Event]:
-    total = scene.fleet.delivered.sum(axis=0)
-    arrived = np.diff(total, prepend=total[0])
-    return [
-        Event(scene.hours[hour], "delivery", f"{arrived[hour]:,.0f} GPUs arrive")
-        for hour in np.flatnonzero(arrived > 0)
-    ]
+    events = []
+    for row, name in enumerate(scene.cluster.pools):
+        total = scene.fleet.delivered[row]
+        arrived = np.diff(total, prepend=total[0])
+        events += [
+            Event(scene.hours[hour], "delivery", f"{arrived[hour]:,.0f} GPUs arrive ({name})")
+            for hour in np.flatnonzero(arrived > 0)
+        ]
+    return events
 
 
 def _orders(scene: Scene) -> list[Event]:
+    events = []
+    for order in scene.site.orders:
+        begin = np.datetime64(order.start, "s")
+        if scene.hours[0] <= begin.astype("datetime64[h]") <= scene.hours[-1]:
+            text = (
+                f"The utility asks for {order.reduction:.0%} less for {order.duration / HOUR:g} h"
+            )
+            if order.notice:
+                text += f", {show(order.notice, DURATION, 3)} ahead"
+            events.append(Event(begin, "order", text))
+            end = begin + np.timedelta64(round(order.duration), "s")
+            if end.astype("datetime64[h]") <= scene.hours[-1]:
+                events.append(Event(end, "order", "The order is over"))
+    return events
+
+
+def _outages(scene: Scene) -> list[Event]:
     return [
         Event(
-            np.datetime64(order.start, "s"),
-            "order",
-            f"The utility asks for {order.reduction:.0%} less for {order.duration / HOUR:g} h",
+            np.datetime64(outage.start, "s"),
+            "outage",
+            f"{outage.source} fails for {show(outage.duration, DURATION, 3)}",
         )
-        for order in scene.site.orders
-        if scene.hours[0] <= np.datetime64(order.start, "h") <= scene.hours[-1]
+        for outage in scene.site.outages
+        if scene.hours[0] <= np.datetime64(outage.start, "h") <= scene.hours[-1]
+    ]
+
+
+def _servers(played: Played) -> list[Event]:
+    """Servers that go off for want of power, and come back."""
+    grid, on = played.moments.supplied.slots, played.moments.held.on
+    at_work = grid.at(played.job.sum(axis=0)) > 0
+    changed = np.flatnonzero((np.diff(on, prepend=1.0) != 0) & at_work)
+    return [
+        Event(
+            grid.moments[slot],
+            "servers",
+            "All servers are on again"
+            if on[slot] == 1
+            else f"{on[slot]:.0%} of the servers stay on: power is short",
+        )
+        for slot in changed
     ]
 
 

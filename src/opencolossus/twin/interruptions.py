@@ -19,7 +19,8 @@ from opencolossus.twin.operating import Operating
 from opencolossus.twin.shedding import Stops
 
 Array = NDArray[np.float64]
-GROUPS = ("gpu", "host", "network", "software", "site", "planned", "change")
+GROUPS = ("gpu", "silent", "host", "network", "software", "site", "planned", "change")
+"""Kinds of causes in the account; ``silent``: of any group, but work was done on wrong numbers."""
 WEARING = ("gpu", "host", "network")
 
 
@@ -106,6 +107,7 @@ def interruptions(
     kind = struck.strikes.cause // pools
     group = np.array([GROUPS.index(cause.group) for cause in causes])[kind]
     hidden = np.array([cause.hidden for cause in causes])[kind]
+    group = np.where(hidden > 0, GROUPS.index("silent"), group)
     planned = np.array([cause.group == "planned" for cause in causes])[kind]
     time = np.concatenate([struck.strikes.time, stops.time])
     order = np.argsort(time, kind="stable")
