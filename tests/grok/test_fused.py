@@ -63,9 +63,9 @@ def test_the_whole_network(
     for ours, theirs in zip(our_gradients, their_gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-6)
     half_fused = gradients(rounded(grok, torch.bfloat16), tokens, packed)[1]
-    # In bf16 both are off; the fused form must not be further off than the plain one.
+    # In bf16 both are off, and either may send a token to another expert.
     for fast, plain, exact in zip(half_fused, half_plain, their_gradients, strict=True):
-        assert far(fast, exact) < 1.5 * far(plain, exact) + 0.02
+        assert far(fast, exact) < 1.5 * far(plain, exact) + 0.04
 
 
 @pytest.mark.parametrize("softcap", [None, 5.0])
@@ -143,7 +143,7 @@ def test_compiled_equals_written() -> None:
         fused.switch("off")
     for a, b in zip(compiled, written, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(compiled[0].sum(-1), torch.ones(6, 16))
+    torch.testing.assert_close(compiled[0].sum(-1) / compiled[1], torch.ones(6, 16))
 
 
 def test_without_a_compiler_work_goes_on(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opencolossus.grok import kernels
 from opencolossus.grok.feed_forward import GATED
 
 MULTIPLE = 64
@@ -42,27 +43,24 @@ class _ExpertProducts(torch.autograd.Function):
         counts: list[int],
         activation: str,
     ) -> Tensor:
-        gate_MF, up_MF = _products(x_MD, gate, counts), _products(x_MD, up, counts)
-        act_MF = GATED[activation][0](gate_MF, up_MF)
-        ctx.save_for_backward(x_MD, gate, up, down, gate_MF, up_MF)
+        # Side by side, so that both are one product, and one more for each gradient.
+        both_EDI = torch.cat((gate, up), dim=2)
+        both_MI = _products(x_MD, both_EDI, counts)
+        act_MF = GATED[activation](*both_MI.chunk(2, dim=1))
+        ctx.save_for_backward(x_MD, both_EDI, down, both_MI)
         ctx.counts, ctx.activation = counts, activation
         return _products(act_MF, down, counts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x_MD, gate, up, down, gate_MF, up_MF = ctx.saved_tensors
+        x_MD, both_EDI, down, both_MI = ctx.saved_tensors
         counts, grad_MD = ctx.counts, grads[0].contiguous()
         grad_act = _products(grad_MD, down.mT, counts)
-        grad_gate, grad_up, act_MF = GATED[ctx.activation][1](gate_MF, up_MF, grad_act)
-        grad_x = _products(grad_gate, gate.mT, counts, also=(grad_up, up.mT))
-        return (
-            grad_x,
-            _weight_gradients(x_MD, grad_gate, grad_gate, counts),
-            _weight_gradients(x_MD, grad_up, grad_up, counts),
-            _weight_gradients(act_MF, grad_MD, act_MF, counts),
-            None,
-            None,
-        )
+        grad_MI, act_MF = kernels.gated_gradient_joined(both_MI, grad_act, ctx.activation)
+        grad_x = _products(grad_MI, both_EDI.mT, counts)
+        grad_gate, grad_up = _weight_gradients(x_MD, grad_MI, grad_MI, counts).chunk(2, dim=2)
+        grad_down = _weight_gradients(act_MF, grad_MD, act_MF, counts)
+        return grad_x, grad_gate, grad_up, grad_down, None, None
 
 
 def _spans(counts: list[int]) -> Iterator[tuple[int, int, int]]:
@@ -74,25 +72,17 @@ def _spans(counts: list[int]) -> Iterator[tuple[int, int, int]]:
         start += count
 
 
-def _products(
-    x_MI: Tensor, weight_EIO: Tensor, counts: list[int], also: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
-    """Each expert's rows times its matrix; plus the rows and matrices of ``also``."""
+def _products(x_MI: Tensor, weight_EIO: Tensor, counts: list[int]) -> Tensor:
+    """Each expert's rows times its matrix."""
     M = x_MI.shape[0]
     out_MO = x_MI.new_empty(M, weight_EIO.shape[2])
-    pairs = [(x_MI, weight_EIO)] if also is None else [(x_MI, weight_EIO), also]
     for expert, start, count in _spans(counts):
         rows = slice(start, start + _rounded(count))
-        beyond = rows.stop > M
-        target = x_MI.new_empty(_rounded(count), out_MO.shape[1]) if beyond else out_MO[rows]
-        for i, (a, b) in enumerate(pairs):
-            part = _padded(a[start : start + count]) if beyond else a[rows]
-            if i:
-                target.addmm_(part, b[expert])
-            else:
-                torch.mm(part, b[expert], out=target)
-        if beyond:
-            out_MO[start : start + count] = target[:count]
+        if rows.stop > M:
+            exact = slice(start, start + count)
+            out_MO[exact] = (_padded(x_MI[exact]) @ weight_EIO[expert])[:count]
+        else:
+            torch.mm(x_MI[rows], weight_EIO[expert], out=out_MO[rows])
     return out_MO
 
 

@@ -21,11 +21,8 @@ def activate(x: Tensor, kind: Activation) -> Tensor:
     return F.silu(x) if kind == "silu" else F.relu(x)
 
 
-GATED = {
-    "gelu": (kernels.gelu_gated, kernels.gelu_gated_gradient),
-    "silu": (kernels.silu_gated, kernels.silu_gated_gradient),
-}
-"""Gated activations with a fused form, and its gradient."""
+GATED = {"gelu": kernels.gelu_gated, "silu": kernels.silu_gated}
+"""Gated activations with a fused form."""
 
 
 def gated(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
@@ -39,12 +36,12 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, activation: str) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activation = activation
-        return GATED[activation][0](gate, up)
+        return GATED[activation](gate, up)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
-        return *GATED[ctx.activation][1](gate, up, grads[0].contiguous())[:2], None
+        return *kernels.gated_gradient(gate, up, grads[0].contiguous(), ctx.activation), None
 
 
 class FeedForward(nn.Module):

@@ -71,9 +71,7 @@ def gelu_gated(gate: Tensor, up: Tensor) -> Tensor:
     return (a / (1 + torch.exp(-2 * cubic)) * up.float()).to(gate.dtype)
 
 
-@small
-def gelu_gated_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by gate and up, and the output once more, which the gradient of down needs."""
+def _gelu_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     a, u, g = gate.float(), up.float(), grad.float()
     cubic = GELU_SCALE * (a + 0.044715 * a * a * a)
     share = 1 / (1 + torch.exp(-2 * cubic))
@@ -89,9 +87,7 @@ def silu_gated(gate: Tensor, up: Tensor) -> Tensor:
     return (a / (1 + torch.exp(-a)) * up.float()).to(gate.dtype)
 
 
-@small
-def silu_gated_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by gate and up, and the output once more."""
+def _silu_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     a, u, g = gate.float(), up.float(), grad.float()
     share = 1 / (1 + torch.exp(-a))
     slope = share * (1 + a * (1 - share))
@@ -99,11 +95,29 @@ def silu_gated_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor,
     return (g * u * slope).to(dtype), (g * a * share).to(dtype), (a * share * u).to(dtype)
 
 
+_GRADIENTS = {"gelu": _gelu_gradient, "silu": _silu_gradient}
+
+
+@small
+def gated_gradient(gate: Tensor, up: Tensor, grad: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Gradients by gate and up of ``gelu`` or ``silu``."""
+    return _GRADIENTS[kind](gate, up, grad)[:2]
+
+
+@small
+def gated_gradient_joined(both_MI: Tensor, grad_MF: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """The same, of gate and up side by side; and the output once more, for down's gradient."""
+    gate_MF, up_MF = both_MI.chunk(2, dim=1)
+    grad_gate, grad_up, out = _GRADIENTS[kind](gate_MF, up_MF, grad_MF)
+    return torch.cat((grad_gate, grad_up), dim=1), out
+
+
 @small
 def softmax_block(
     products_GRL: Tensor, first_GR: Tensor, scale: float, softcap: float, hidden: float
-) -> tuple[Tensor, Tensor]:
-    """Weights of R queries for the L keys up to the last of them, and the log of their sums.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of R queries for the L keys up to the last of them, before they are divided by
+    their sums; these sums; and the log of the whole.
 
     Query r is the (L - R + r)-th token; it sees keys from ``first_GR`` to itself. No cap if
     ``softcap`` is 0.
@@ -113,8 +127,14 @@ def softmax_block(
     top = 0.0 if 0 < softcap <= 60 else scores.amax(-1, keepdim=True)
     weights = torch.exp(scores - top)
     total = weights.sum(-1, keepdim=True)
-    inverse = 1 / total
-    return (weights * inverse).to(products_GRL.dtype), (top + torch.log(total)).squeeze(-1)
+    lse = top + torch.log(total)
+    return weights.to(products_GRL.dtype), total.squeeze(-1), lse.squeeze(-1)
+
+
+@small
+def divide(rows: Tensor, by: Tensor, out: Tensor) -> None:
+    """Each row [..., K] by its number, into ``out``."""
+    out.copy_(rows.float() / by[..., None])
 
 
 @small
@@ -159,23 +179,29 @@ def row_dots(a_GRK: Tensor, b_GRK: Tensor) -> Tensor:
 
 @small
 def cross_entropy_rows(
-    logits_RV: Tensor, targets_R: Tensor, ignored: int, multiplier: float, softcap: float
-) -> tuple[Tensor, Tensor]:
-    """Summed loss of the rows that count, and its gradient by the raw logits."""
+    logits_RV: Tensor, counts_R: Tensor, multiplier: float, softcap: float
+) -> Tensor:
+    """Log of the sum of exponentials of each row; its gradient takes the place of the raw logits.
+
+    That is the loss and its gradient but for the target's own logit. Rows where ``counts_R`` is 0
+    have no gradient.
+    """
     shaped = logits_RV.float() * multiplier
     slope: Tensor | float = multiplier
     if softcap > 0:
         bent = tanh(shaped / softcap)
         shaped, slope = softcap * bent, multiplier * (1 - bent * bent)
-    counts = (targets_R != ignored).float()[:, None]
-    index = targets_R.clamp(min=0)[:, None]
     top = shaped.amax(-1, keepdim=True)
-    total = torch.exp(shaped - top).sum(-1, keepdim=True)
-    lse = top + torch.log(total)
-    hit = torch.arange(shaped.shape[1], device=shaped.device) == index
-    loss = ((lse - torch.where(hit, shaped, 0.0).sum(-1, keepdim=True)) * counts).sum()
-    grad = (torch.exp(shaped - lse) - hit.float()) * counts * slope
-    return loss, grad.to(logits_RV.dtype)
+    weights = torch.exp(shaped - top)
+    total = weights.sum(-1, keepdim=True)
+    logits_RV.copy_(weights * (counts_R[:, None] / total) * slope)
+    return (top + torch.log(total)).squeeze(-1)
+
+
+@small
+def add_into(sums: Tensor, part: Tensor) -> None:
+    """Add to sums of a wider type in one pass."""
+    sums.add_(part.to(sums.dtype))
 
 
 @small

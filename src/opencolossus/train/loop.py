@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from opencolossus.data.batch import Batch as Rows
 from opencolossus.train import batches, world
+from opencolossus.train.allocator import keep_freed_memory
 from opencolossus.train.engine import Sums
 from opencolossus.train.evaluate import bits_per_byte
 from opencolossus.train.recorder import Recorder, Surroundings
@@ -44,6 +45,8 @@ class Loop:
 
     def __init__(self, training: Training, around: Surroundings) -> None:
         self.training, self.around = training, around
+        if training.device.type == "cpu":
+            keep_freed_memory()
         self.shown, self.told = around.shown, around.told
         self.run = training.description.run
         self.recorder = Recorder(training, around)
