@@ -9,23 +9,10 @@ from pydoc_data.topics import topics
 
 import pytest
 import torch
+from small_run import small_run
 
 from opencolossus.specs.document import Description
 from opencolossus.specs.load import loads
-
-SPEC = """
-name: test
-model: grok-micro
-run:
-  name: test
-  data: {path: corpus}
-  tokens: 10240
-  batch: 512
-  sequence: 64
-  precision: fp32
-  optimiser: {name: muon, learning_rate: 1e-2}
-  checkpoint_every: 5
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +33,13 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def describe(corpus) -> Callable[..., Description]:
     """The description of the small run, with overrides like ``run.seed=1``."""
-    return lambda *sets: loads(SPEC, "test.yaml", sets, folder=corpus).description
+    return lambda *sets: loads(small_run(), "test.yaml", sets, folder=corpus).description
 
 
 @pytest.fixture(scope="session")
 def describe_in() -> Callable[[Path], Description]:
     """The description of the small run on the ``corpus`` of another folder."""
-    return lambda folder: loads(SPEC, "test.yaml", (), folder=folder).description
+    return lambda folder: loads(small_run(), "test.yaml", (), folder=folder).description
 
 
 class Heard:

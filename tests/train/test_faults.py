@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_run import events
 
 from opencolossus.specs.errors import UserError
 from opencolossus.train.engine import Engine, Sums
 from opencolossus.train.guard import RUN_OF_BAD
 from opencolossus.train.run import train
-
-
-def events(folder: Path, kind: str) -> list[dict[str, object]]:
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    return [e for e in map(json.loads, lines) if e["event"] == kind]
 
 
 @pytest.fixture

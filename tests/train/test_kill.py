@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -12,58 +10,29 @@ import time
 from pathlib import Path
 
 import pytest
-
-SPEC = """
-name: test
-model: grok-micro
-run:
-  name: test
-  data: {path: corpus}
-  tokens: 30720
-  batch: 512
-  sequence: 64
-  precision: fp32
-  optimiser: {name: muon, learning_rate: 1e-2}
-  checkpoint_every: 7
-"""
+from small_run import ONE_THREAD, events, last_step, losses, small_run
 
 
 @pytest.fixture(scope="module")
 def spec(corpus) -> Path:
     path = corpus / "kill.yaml"
-    path.write_text(SPEC)
+    path.write_text(small_run(tokens=30720, every=7))
     return path
 
 
 def start(spec: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "opencolossus", "train", str(spec), "--out", str(out), *options],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ONE_THREAD,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def events(folder: Path) -> list[dict[str, object]]:
-    """Whole lines of the log; a killed process leaves half a line."""
-    found = []
-    log = folder / "log.jsonl"
-    for line in log.read_text().splitlines() if log.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
-
-
-def losses(folder: Path) -> dict[object, object]:
-    return {e["step"]: e["loss"] for e in events(folder) if e["event"] == "step"}
-
-
 def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 120
-    while max(losses(folder), default=0) < step and process.poll() is None:  # type: ignore[type-var]
+    while last_step(folder) < step and process.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -82,7 +51,7 @@ def test_killed_again_and_again_it_ends_where_it_would_have(spec, undisturbed, t
     resume: tuple[str, ...] = ()
     for _ in range(3):
         process = start(spec, tmp_path / "run", *resume)
-        wait_for_step(tmp_path / "run", max(losses(tmp_path / "run"), default=0) + 9, process)
+        wait_for_step(tmp_path / "run", last_step(tmp_path / "run") + 9, process)
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
         process.wait()
@@ -104,5 +73,5 @@ def test_a_signal_saves_and_ends_without_a_traceback(spec, tmp_path, number, sta
     _, error = process.communicate(timeout=100)
     assert process.returncode == status
     assert "Traceback" not in error
-    done = max(losses(tmp_path / "run"))  # type: ignore[type-var]
+    done = last_step(tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / f"step-{done:08d}").is_dir()

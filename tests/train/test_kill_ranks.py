@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,26 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-
-SPEC = """
-name: test
-model: grok-micro
-run:
-  name: test
-  data: {path: corpus}
-  tokens: 15360
-  batch: 512
-  sequence: 64
-  precision: fp32
-  optimiser: {name: muon, learning_rate: 1e-2}
-  checkpoint_every: 5
-"""
+from small_run import ONE_THREAD, last_step, losses, small_run
 
 
 @pytest.fixture(scope="module")
 def spec(corpus) -> Path:
     path = corpus / "ranks.yaml"
-    path.write_text(SPEC)
+    path.write_text(small_run(tokens=15360))
     return path
 
 
@@ -54,23 +40,13 @@ def start(spec: Path, out: Path, launcher: list[str], *options: str) -> subproce
     command = ["-m", "opencolossus", "train", str(spec), "--out", str(out)]
     launched = subprocess.Popen(
         [*torchrun, *launcher, *command, *options],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ONE_THREAD,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     LAUNCHED.append(launched)
     return launched
-
-
-def losses(folder: Path) -> dict[int, float]:
-    log = folder / "log.jsonl"
-    found = {}
-    for line in log.read_text().splitlines() if log.exists() else []:
-        event = json.loads(line) if line.endswith("}") else {}
-        if event.get("event") == "step":
-            found[event["step"]] = event["loss"]
-    return found
 
 
 def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
@@ -87,7 +63,7 @@ def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
 
 def wait_for_step(folder: Path, step: int, launcher: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 200
-    while max(losses(folder), default=0) < step:
+    while last_step(folder) < step:
         assert launcher.poll() is None, launcher.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
-from pathlib import Path
 
 import pytest
 import torch
+from small_run import events, losses
 
 from opencolossus.specs.errors import UserError
 from opencolossus.train.checkpoint import Store, read_weights
 from opencolossus.train.console import Silent
 from opencolossus.train.loop import Loop
 from opencolossus.train.run import train
-
-
-def losses(folder: Path) -> dict[int, float]:
-    """Loss of every step; a step that was done twice counts as it went the last time."""
-    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return {e["step"]: e["loss"] for e in events if e["event"] == "step"}
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +90,7 @@ def test_a_limit_on_time_ends_the_run_and_its_schedule(describe, tmp_path, heard
     result = train(describe("run.tokens=1B", "run.time_limit=3 s"), tmp_path, heard)
     assert result.reason == "time limit"
     assert result.elapsed < 4.5
-    last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    rates = [e["learning_rate"] for e in last if e["event"] == "step"]
+    rates = [e["learning_rate"] for e in events(tmp_path, "step")]
     assert rates[-1] < 0.3, "the cosine has come down"
 
 

@@ -92,6 +92,8 @@ def prepare(
     with locked(folder):
         found = _whole(folder, tell)
         if resume and found is not None:
+            if tokenizer is not None:
+                tokenizer.check(found.manifest.tokenizer, str(found.folder))
             prepared = _open(run, found)
             return replace(prepared, notes=prepared.notes + _changes(data, found))
         corpus = open_corpus(data)

@@ -120,7 +120,8 @@ def read_parquet(path: Path, bad: BadLines) -> Iterator[Document]:
                     row += 1
                     yield from _row(record, f"{path}:{row}", bad)
     except pa.ArrowException as error:
-        raise UserError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise UserError(f"{path} is not a Parquet file: {why}; mend it or take it away") from None
 
 
 def _row(record: dict[str, Any], where: str, bad: BadLines) -> Iterator[Document]:

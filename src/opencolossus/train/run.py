@@ -9,6 +9,7 @@ from opencolossus.grok import fused
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.train import opening, replicas, result, setup, silent, world
+from opencolossus.train.claim import claim, describe
 from opencolossus.train.console import Progress, Silent
 from opencolossus.train.evaluate import bits_per_byte
 from opencolossus.train.hold import held
@@ -51,10 +52,11 @@ def train(
             world.agree_on(description.model_dump_json(), "the description")
             hold = held(folder, world.restarted(), shown.note)
             world.first_does(lambda: stack.enter_context(hold))
-            world.first_does(lambda: setup.claim(folder, description, resume, shown))
+            world.first_does(lambda: claim(folder, description, resume, shown))
             stack.enter_context(shown)
             data = setup.read_data(description, folder, shown)
             training = setup.build(description, folder, data, chosen, groups, shown)
+            world.first_does(lambda: describe(folder, description))
             stack.callback(fused.switch, "off")
             stack.callback(training.store.close)
             opening.introduce(training, resume, shown)

@@ -13,20 +13,17 @@ from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.grok import fused
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.files import write_atomic
 from opencolossus.specs.run import Layout
 from opencolossus.train import optimiser, world
 from opencolossus.train.checkpoint import Store
+from opencolossus.train.claim import TOKENIZER
 from opencolossus.train.console import Progress
 from opencolossus.train.engine import Engine, Setting
 from opencolossus.train.guard import Guard
 from opencolossus.train.parallel import start
 from opencolossus.train.parallel.groups import Groups
 from opencolossus.train.precision import compiles, compute_type
-from opencolossus.train.state import Position, State, changed_fields, check_model
-
-DESCRIPTION = "description.json"
-TOKENIZER = "tokenizer.json"
+from opencolossus.train.state import Position, State, check_model
 
 
 @dataclass
@@ -56,31 +53,6 @@ class Training:
             dtype=str(self.dtype).removeprefix("torch."),
             fused=fused.is_on(),
         )
-
-
-def claim(folder: Path, description: Description, resume: bool, progress: Progress) -> None:
-    """Make ``folder`` the run's own, or go on with the run that it holds.
-
-    A launcher that starts the same command again after a failure means to go on.
-
-    Raises:
-        UserError: it holds a run already and ``resume`` was not asked for, or holds none to
-            resume, or cannot be written.
-    """
-    known = folder / DESCRIPTION
-    if world.restarted():
-        resume = known.exists()
-    if (folder / TOKENIZER).exists() and not resume:  # else it failed before it began
-        raise UserError(
-            f"{folder} holds a run already; go on with it by --resume, or give another --out"
-        )
-    if resume and not known.exists():
-        raise UserError(f"{folder} holds no run to resume; leave --resume out to start one")
-    if resume:
-        before = Description.model_validate_json(known.read_text())
-        for change in changed_fields(before, description):
-            progress.note(f"the description has changed since the run began: {change}")
-    write_atomic(known, description.model_dump_json(indent=1) + "\n")
 
 
 def read_data(description: Description, folder: Path, progress: Progress) -> Prepared:

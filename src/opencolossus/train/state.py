@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
 from opencolossus.version import __version__
@@ -70,9 +69,3 @@ def check_model(found: dict[str, Any], model: Model, where: str) -> None:
                 f"{where} holds another model: its model.{name} is {found.get(name)}, that of the "
                 f"description is {value}; set it to {found.get(name)}, or give a new --out"
             )
-
-
-def changed_fields(before: Description, now: Description) -> list[str]:
-    """Fields of ``run`` that differ, with both values, for a note to the user."""
-    old, new = before.run.model_dump(mode="json"), now.run.model_dump(mode="json")
-    return [f"run.{name}: {old[name]} -> {new[name]}" for name in new if old.get(name) != new[name]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from threading import Thread
 from typing import TypeVar
 
 import torch
@@ -12,6 +14,9 @@ import torch.distributed as dist
 from opencolossus.specs.errors import UserError
 
 T = TypeVar("T")
+SIGN_OF_LIFE = 2.0
+"""Seconds between the words of a process that the others wait for."""
+WORKING, DONE = "\0working", "\0done"
 
 
 def expected() -> int:
@@ -88,19 +93,35 @@ def agree_on(value: str, what: str) -> None:
 def first_does(work: Callable[[], T]) -> T | None:
     """Let rank 0 do something that the others wait for; its mistake is everybody's.
 
+    However long that takes, a corpus to be read for hours: the others hear now and then that it
+    goes on, and so do not give it up.
+
     Returns:
         What the work gave at rank 0, None elsewhere.
 
     Raises:
         UserError: rank 0 ran into it.
     """
-    done, message = None, ""
+    if size() == 1:
+        return work()
     if rank() == 0:
-        try:
-            done = work()
-        except UserError as error:
-            message = str(error)
-    message = from_first(message)
-    if message:
-        raise UserError(message)
-    return done
+        future: Future[T] = Future()
+        # A daemon, or Ctrl-C would wait for the work.
+        Thread(target=_fulfil, args=(future, work), daemon=True).start()
+        while not wait([future], timeout=SIGN_OF_LIFE).done:
+            from_first(WORKING)
+        error = future.exception()
+        from_first(str(error) if error else DONE)
+        return future.result()
+    while (said := from_first(WORKING)) == WORKING:
+        pass
+    if said != DONE:
+        raise UserError(said)
+    return None
+
+
+def _fulfil(promise: Future[T], work: Callable[[], T]) -> None:
+    try:
+        promise.set_result(work())
+    except BaseException as error:
+        promise.set_exception(error)

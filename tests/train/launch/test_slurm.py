@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from small_run import events, last_step, small_run
 from virtual_slurm import VirtualSlurm, missing
 
 from opencolossus.cli import app
-
-SPEC = """
-name: test
-model: grok-micro
-run:
-  name: test
-  data: {path: corpus}
-  tokens: 100M
-  batch: 512
-  sequence: 64
-  precision: fp32
-  checkpoint_every: 10
-"""
 
 
 @pytest.fixture
@@ -30,14 +17,6 @@ def slurm(tmp_path_factory, monkeypatch):
         for key in ("SLURM_CONF", "PATH"):
             monkeypatch.setenv(key, cluster.env[key])
         yield cluster
-
-
-def events(run: Path, kind: str | None = None) -> list[dict[str, float]]:
-    """What the run logged so far; the last line may be half there."""
-    log = run / "log.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-    return [event for event in found if kind in (None, event["event"])]
 
 
 def steps_of(run: Path, attempt: int) -> int:
@@ -51,10 +30,7 @@ def steps_of(run: Path, attempt: int) -> int:
 @pytest.mark.skipif(missing() is not None, reason=missing() or "")
 def test_a_job_survives_a_dead_node_and_its_time_limit(slurm, corpus, tmp_path, capsys):
     spec, run = corpus / "slurm.yaml", tmp_path / "run"
-    spec.write_text(SPEC)
-
-    def step() -> float:
-        return max((event["step"] for event in events(run, "step")), default=0)
+    spec.write_text(small_run(tokens="100M", every=10, optimiser="{name: adamw}"))
 
     app(
         [
@@ -65,12 +41,12 @@ def test_a_job_survives_a_dead_node_and_its_time_limit(slurm, corpus, tmp_path, 
         standalone_mode=False,
     )
     number = capsys.readouterr().out.strip()
-    slurm.wait(lambda: step() >= 15, "step 15")
+    slurm.wait(lambda: last_step(run) >= 15, "step 15")
     assert slurm.job(number)["NodeList"] == "n[1-2]"
 
     # The node with the batch script itself: nothing of the job is left that could clean up.
     slurm.kill_node("n1")
-    lost = step()
+    lost = last_step(run)
     slurm.wait(lambda: slurm.restarted(number, 1), "the requeue")
     assert slurm.job(number)["NodeList"] == "n[3-4]"
     slurm.wait(lambda: steps_of(run, 2) >= 3, "steps after the second start")

@@ -38,11 +38,11 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-SlurmctldTimeout=10
-SlurmdTimeout=4
-KillWait=5
-MessageTimeout=2
-TCPTimeout=1
+SlurmctldTimeout=30
+SlurmdTimeout=10
+KillWait=30
+MessageTimeout=10
+TCPTimeout=2
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
 TopologyPlugin=topology/tree
 GresTypes=gpu

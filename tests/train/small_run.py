@@ -1,0 +1,54 @@
+"""The description of a run small enough for a test, and what such a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""The environment of a run whose sums come in one order."""
+
+
+def small_run(
+    tokens: int | str = 10240,
+    every: int = 5,
+    optimiser: str = "{name: muon, learning_rate: 1e-2}",
+) -> str:
+    """Two layers of experts, in fp32, with a checkpoint after ``every`` steps of 512 tokens."""
+    return f"""
+name: test
+model: grok-micro
+run:
+  name: test
+  data: {{path: corpus}}
+  tokens: {tokens}
+  batch: 512
+  sequence: 64
+  precision: fp32
+  optimiser: {optimiser}
+  checkpoint_every: {every}
+"""
+
+
+def events(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """What a run logged so far; a killed one left half a line, one at work may be writing it."""
+    log = folder / "log.jsonl"
+    found = []
+    for line in log.read_text().splitlines() if log.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return [event for event in found if kind in (None, event["event"])]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """Loss of every step; a step that was done twice counts as it went the last time."""
+    return {event["step"]: event["loss"] for event in events(folder, "step")}
+
+
+def last_step(folder: Path) -> int:
+    """Steps that a run has done so far."""
+    return max(losses(folder), default=0)
