@@ -13,18 +13,18 @@ from opencolossus.twin.record import Record
 Array = NDArray[np.float64]
 POINTS = 800
 """Points per line; a longer record is averaged over stretches of equal length."""
+CHARGING = 1e5
+"""W of charging below which nobody wants a line for it."""
 COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c7", "--c8", "--c6")
 
 
 def supply(record: Record) -> Figure:
     """Power by source against what could be carried."""
     traces = [
-        _line(record, power / 1e6, name, COLOURS[i % len(COLOURS)], stackgroup="sources", width=0.5)
-        for i, (name, power) in enumerate(record.prefixed("source").items())
-        if np.abs(power).max() > 0
+        _line(record, power / 1e6, name, colour, stackgroup=group, width=0.5)
+        | {"fillcolor": colour + "/0.65"}
+        for name, power, colour, group in stacked(record.prefixed("source"))
     ]
-    for trace in traces:
-        trace["fillcolor"] = trace["line"]["color"] + "/0.65"
     limit = np.sum(list(record.prefixed("limit").values()), axis=0)
     traces.append(_line(record, limit / 1e6, "contracted limit", "--soft", dash="dash"))
     traces.append(_line(record, record["power.facility"] / 1e6, "demand", "--ink", width=1.2))
@@ -37,6 +37,18 @@ def supply(record: Record) -> Figure:
         height=320,
         timeline=True,
     )
+
+
+def stacked(sources: dict[str, Array]) -> list[tuple[str, Array, str, str]]:
+    """(name, W, colour, stack) of the sources that do anything; charging goes below the axis."""
+    parts = []
+    for i, (name, power) in enumerate(sources.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        if power.max(initial=0.0) > 0:
+            parts.append((name, np.maximum(power, 0.0), colour, "sources"))
+        if power.min(initial=0.0) < -CHARGING:
+            parts.append((f"{name}, charging", np.minimum(power, 0.0), colour, "charging"))
+    return parts
 
 
 def gpus(record: Record) -> Figure:

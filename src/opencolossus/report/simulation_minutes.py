@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.report.page import Figure, Trace, rounded
-from opencolossus.report.simulation_figures import COLOURS
+from opencolossus.report.simulation_figures import stacked
 from opencolossus.twin.record import Record
 
 Array = NDArray[np.float64]
@@ -41,13 +41,11 @@ def minutes(record: Record) -> Figure | None:
     shown = (time >= moment - np.timedelta64(BEFORE, "m")) & (
         time < moment + np.timedelta64(AFTER, "m")
     )
-    names = [name for name in record.moments if name.startswith("source.")]
     at = ((time[shown] - moment).astype(float) / 60).tolist()
+    sources = {n[7:]: v[shown] for n, v in record.moments.items() if n.startswith("source.")}
     traces = [
-        _line(at, record.moments[name][shown] / 1e6, name[7:], COLOURS[i % len(COLOURS)])
-        | {"stackgroup": "sources", "fillcolor": COLOURS[i % len(COLOURS)] + "/0.65"}
-        for i, name in enumerate(names)
-        if np.abs(record.moments[name][shown]).max(initial=0.0) > 0
+        _line(at, power / 1e6, name, colour) | {"stackgroup": group, "fillcolor": colour + "/0.65"}
+        for name, power, colour, group in stacked(sources)
     ]
     traces.append(_line(at, record.moments["power.limit"][shown] / 1e6, "can be carried", "--soft"))
     traces[-1]["line"]["dash"] = "dash"

@@ -104,5 +104,5 @@ def _halls(plan: dict[str, object]) -> str:
 
 def _assumptions(record: Record) -> str:
     rows = "".join(f"<li>{escape(text)}</li>" for text in record.assumptions)
-    heading = "What this leans on that nobody published"
-    return f"<details open><summary>{heading}</summary><ul>{rows}</ul></details>"
+    heading = f"What this leans on that nobody published ({len(record.assumptions)})"
+    return f"<details><summary>{heading}</summary><ul>{rows}</ul></details>"

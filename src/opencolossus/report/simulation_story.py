@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from opencolossus.report.simulation_event import told_event
 from opencolossus.specs import units
 from opencolossus.twin.record import Record
 
@@ -31,7 +32,8 @@ LOSSES = {
 def story(record: Record) -> list[str]:
     """What happened, in five sentences."""
     s = record.summary
-    told = [_power_sentence(s), _tokens_sentence(s), *_time_sentences(s), _bill_sentence(s)]
+    told = [_power_sentence(s), _tokens_sentence(s), _time_sentence(s), *told_event(record)]
+    told.append(_bill_sentence(s))
     return [*told, _runs_sentence(s)] if "runs" in s else told
 
 
@@ -61,17 +63,15 @@ def _tokens_sentence(s: dict[str, Any]) -> str:
     return f"{text}, {-days} days before the deadline of {day(s['deadline'])}."
 
 
-def _time_sentences(s: dict[str, Any]) -> list[str]:
+def _time_sentence(s: dict[str, Any]) -> str:
     if s["ettr"] is None:
-        return ["The run never started."]
+        return "The run never started."
     worst = sorted(s["loss"].items(), key=lambda item: -item[1])[:2]
     lost = " and ".join(f"{LOSSES[name]} ({share:.1%})" for name, share in worst if share > 0)
-    return [
+    return (
         f"The run was interrupted {s['interruptions']:,} times and spent {s['ettr']:.1%} of its "
-        f"time on work that counts (ETTR)" + (f"; most was lost to {lost}." if lost else "."),
-        f"It used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted {_emitted(s)}, and "
-        f"took {_water(s)}.",
-    ]
+        f"time on work that counts (ETTR)" + (f"; most was lost to {lost}." if lost else ".")
+    )
 
 
 def _emitted(s: dict[str, Any]) -> str:
@@ -91,17 +91,11 @@ def _sources(s: dict[str, Any]) -> str:
 
 def _bill_sentence(s: dict[str, Any]) -> str:
     usd = s["usd"]
-    parts = {
-        "energy": usd["energy"],
-        "demand charges": usd["demand"],
-        "rent of generators": usd["rent"],
-        "their maintenance": usd["maintenance"],
-        "water": usd["water"],
-    }
-    named = [f"{text} {amount(v, units.MONEY)}" for text, v in parts.items() if v > 0]
+    running = sum(usd[name] for name in ("energy", "demand", "rent", "maintenance", "water"))
     return (
-        f"Power and water cost {amount(sum(parts.values()), units.MONEY)} ({', '.join(named)}), "
-        f"beside {amount(usd['hardware'], units.MONEY)} of servers."
+        f"The site used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted {_emitted(s)}, "
+        f"and took {_water(s)}; power and water cost {amount(running, units.MONEY)}, beside "
+        f"{amount(usd['hardware'], units.MONEY)} of servers."
     )
 
 

@@ -107,15 +107,15 @@ def _orders(scene: Scene) -> list[Event]:
 
 
 def _outages(scene: Scene) -> list[Event]:
-    return [
-        Event(
-            np.datetime64(outage.start, "s"),
-            "outage",
-            f"{outage.source} fails for {show(outage.duration, DURATION, 3)}",
-        )
-        for outage in scene.site.outages
-        if scene.hours[0] <= np.datetime64(outage.start, "h") <= scene.hours[-1]
-    ]
+    events = []
+    for outage in scene.site.outages:
+        begin = np.datetime64(outage.start, "s")
+        end = begin + np.timedelta64(round(outage.duration), "s")
+        text = f"{outage.source} fails for {show(outage.duration, DURATION, 3)}"
+        for moment, words in ((begin, text), (end, f"{outage.source} is back")):
+            if scene.hours[0] <= moment.astype("datetime64[h]") <= scene.hours[-1]:
+                events.append(Event(moment, "outage", words))
+    return events
 
 
 def _servers(played: Played) -> list[Event]:
