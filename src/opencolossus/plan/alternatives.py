@@ -78,7 +78,8 @@ def nearest(found: Found, plan: Plan) -> tuple[Alternative, ...]:
             if one is not None:
                 offers.append(one)
     offers.sort(key=lambda one: (one.distance, one.too_large))
-    return _described(found, plan, offers[:COUNT])
+    distinct = {(one.too_large, one.index): one for one in reversed(offers)}  # the nearest stays
+    return _described(found, plan, [one for one in offers if one in distinct.values()][:COUNT])
 
 
 @dataclass(frozen=True)

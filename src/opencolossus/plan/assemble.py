@@ -47,7 +47,7 @@ def plan(
     tokens = sum(float(part.one.batch[0]) for part in parts) * run.sequence
     rate = tokens / step_time
     gpu = pricing.pool.node.gpu
-    share, survival = fleet.survival(pricing.pool, gpus, model, data)
+    share, survival = fleet.survival(pricing.pool, gpus, model, data, step_time)
     power = watts(fleet, parts)
     days = run.tokens / (rate * share) / DAY
     interval = trust.interval(
@@ -159,8 +159,8 @@ def pool_share(fleet: Fleet, part: Part, sequences: float) -> PoolShare:
 
 
 def watts(fleet: Fleet, parts: Sequence[Part]) -> Power:
-    """Mean power of a GPU and a server of the main kind, of the computers and of the site."""
-    it = facility = 0.0
+    """Power of a GPU and a server of the main kind, of the computers and of the site."""
+    it = facility = peak = 0.0
     first: tuple[float, float] | None = None
     for part in parts:
         pricing = part.found.pricing
@@ -172,9 +172,18 @@ def watts(fleet: Fleet, parts: Sequence[Part]) -> Power:
             fleet.site, fleet.cluster, pool, part.gpus, node, fleet.weather
         )
         it, facility = it + drawn, facility + entered
+        peak += supply.peak_power(
+            fleet.site, fleet.cluster, pool, part.gpus, part.found.cap, fleet.weather
+        )
     assert first is not None
     return Power(
-        gpu=first[0], node=first[1], it=it, facility=facility, limit=fleet.limit, pue=facility / it
+        gpu=first[0],
+        node=first[1],
+        it=it,
+        facility=facility,
+        peak=peak,
+        limit=fleet.limit,
+        pue=facility / it,
     )
 
 

@@ -127,8 +127,13 @@ def point(
     )
     gpus = round(sum(way.gpus for way in ways))
     main = ways[0]
-    replicas = int(main.priced.layouts.data[main.best])
-    share, _ = fleet.survival(main.found.pricing.pool, gpus, description.model, replicas)
+    share, _ = fleet.survival(
+        main.found.pricing.pool,
+        gpus,
+        description.model,
+        int(main.priced.layouts.data[main.best]),
+        float(main.priced.seconds[main.best]),
+    )
     joined = plan.tokens_per_second / alone if len(parts) > 1 else 1.0
     rate = sum(way.rate for way in ways) * share * joined
     facility = sum(_facility(fleet, way) for way in ways)

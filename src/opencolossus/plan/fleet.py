@@ -68,10 +68,10 @@ class Fleet:
         return wanted[name] / sum(wanted.values())
 
     def survival(
-        self, pool: Pool, gpus: int, model: Model, replicas: int
+        self, pool: Pool, gpus: int, model: Model, replicas: int, step_time: float
     ) -> tuple[float, Survival]:
         """What failures leave of the calendar for a job of ``replicas`` on ``gpus`` GPUs."""
-        return survive.survival(self.cluster, pool, gpus, model.parameters, replicas)
+        return survive.survival(self.cluster, pool, gpus, model.parameters, replicas, step_time)
 
 
 def ready_pools(

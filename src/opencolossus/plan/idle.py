@@ -72,7 +72,7 @@ def _unused(part: Part, run: Run, alone: bool) -> Iterator[str]:
 
 def batch_room(plan: Plan) -> str:
     """What compute says about the batch."""
-    best = show(best_batch(plan.flops), COUNT, 2)
+    best = show(float(f"{best_batch(plan.flops):.2g}"), COUNT, 3)
     return (
         f"The best batch for {plan.flops:.1e} FLOP is about {best} tokens by the fit of Bi et al. "
         "(2024); beyond it tokens teach less."

@@ -44,10 +44,10 @@ class Part:
 
 
 def parts_of(found: Sequence[Found], run: Run) -> list[Part]:
-    """The kinds of GPU that work, the one with most GPUs first."""
+    """The kinds of GPU that work, the one that does most first."""
     if len(found) > 1:
         shared = [Part(*share) for share in mixed.split(found, run)]
-        return sorted(shared, key=lambda part: -part.gpus)
+        return sorted(shared, key=lambda part: -float(part.one.batch[0]))
     item = found[0]
     one = item.priced.layouts.take(slice(item.best, item.best + 1))
     return [Part(item, one, *item.pricing.detail(one, item.cap, item.gpus))]

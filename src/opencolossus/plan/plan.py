@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from opencolossus.specs.run import Layout
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Frozen(BaseModel):
@@ -51,7 +51,7 @@ class MemoryParts(Frozen):
 
 
 class Power(Frozen):
-    """Mean watts while training."""
+    """Watts while training: means, and what must be there for peaks."""
 
     gpu: float
     """Of one GPU."""
@@ -59,6 +59,9 @@ class Power(Frozen):
     """Of one server at the wall."""
     it: float
     facility: float
+    peak: float
+    """What breakers, generators and cooling must carry: servers at their nameplate less what the
+    cap takes away, switches and storage, on the month's hot hour."""
     limit: float | None
     """What the site may draw; none for the machine at hand."""
     pue: float
@@ -174,6 +177,7 @@ class Plan(Frozen):
 
     layout: Layout
     data_parallel: int
+    """Replicas, of all kinds of GPU."""
     schedule: str
     batch: float
     """Tokens per step, near what was asked for and divisible by the layout."""

@@ -264,10 +264,14 @@ def _score(
     if not pricing.fits(priced.memory)[best]:
         return 0.0
     layouts = priced.layouts
-    share, _ = fleet.survival(
-        pricing.pool, int(share * layouts.gpus[best]), pricing.model, int(layouts.data[best])
+    left, _ = fleet.survival(
+        pricing.pool,
+        int(share * layouts.gpus[best]),
+        pricing.model,
+        int(layouts.data[best]),
+        float(priced.seconds[best]),
     )
-    return float(priced.tokens_per_second[best]) * share
+    return float(priced.tokens_per_second[best]) * left
 
 
 def _whole_lattice(

@@ -9,7 +9,7 @@ import numpy as np
 
 from opencolossus.cooling import heat
 from opencolossus.fabric import clos
-from opencolossus.power.capacity import gpus_carried
+from opencolossus.power.capacity import gpus_carried, provisioned_gpu_power
 from opencolossus.power.demand import it_power
 from opencolossus.power.supply import marginal_cost, merit_order
 from opencolossus.specs.cluster import Cluster, Pool
@@ -90,6 +90,17 @@ def facility_power(
     if site is None or weather is None:
         return it, it
     return it, float(heat.heat(site.cooling, it, weather.dry, weather.wet).facility)
+
+
+def peak_power(
+    site: Site | None, cluster: Cluster, pool: Pool, gpus: int, cap: float, weather: Weather | None
+) -> float:
+    """W at the site's entry to reserve for ``gpus`` GPUs held to ``cap``, on the hot hour."""
+    switches = clos.size(pool.node, cluster.fabric, max(gpus, 1)).switches / max(gpus, 1)
+    reserved = gpus * float(provisioned_gpu_power(cluster, pool, cap, switches))
+    if site is None or weather is None:
+        return reserved
+    return reserved * float(heat.pue(site.cooling, 1.0, weather.hot_dry, weather.hot_wet))
 
 
 def dollars_per_day(site: Site, power: float, day: date, weather: Weather) -> float:

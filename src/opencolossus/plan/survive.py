@@ -32,11 +32,16 @@ def node_rate(failures: Failures | None, node_gpus: int, gpus: int) -> float:
 
 
 def survival(
-    cluster: Cluster, pool: Pool, gpus: int, parameters: float, replicas: int = 1
+    cluster: Cluster,
+    pool: Pool,
+    gpus: int,
+    parameters: float,
+    replicas: int = 1,
+    step_time: float = 0.0,
 ) -> tuple[float, Survival]:
     """Share of the calendar in which the run makes progress, and what it consists of.
 
-    The checkpoint interval is Daly's optimum; the share Daly's renewal formula (2006, eq. 20), or
+    The checkpoint interval is Daly's optimum, or a step where that is longer; the share Daly's renewal formula (2006, eq. 20), or
     that of ``replicas`` that go on without the failed one.
     """
     failures = cluster.failures
@@ -51,6 +56,7 @@ def survival(
     restart = float(laws.outage(failures.recovery, gpus, replicas)) if failures else RESTART
     mttf = 1 / rate if rate > 0 else math.inf
     interval = float(laws.optimum_interval(max(write, 1e-3), min(mttf, 1e12)))
+    interval = max(interval, step_time)
     alone = failures is not None and failures.recovery.mode == "replica"
     law = laws.replica_goodput if alone else laws.renewal_goodput
     share = float(law(rate, interval, max(write, 1e-3), restart))

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opencolossus.plan.plan import Plan
-from opencolossus.report.page import Figure, Page, Section, escape, rounded
-from opencolossus.report.plan_table import (
-    PART_NAMES,
-    answer,
-    duration,
-    facts,
-    layout_text,
-    seconds,
-)
+from opencolossus.report import plan_figures as figures
+from opencolossus.report import plan_words as words
+from opencolossus.report.page import Page, Section, escape
 from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, SIZE, show
 
 
@@ -27,19 +21,17 @@ def render(plan: Plan) -> str:
         title=plan.name,
         subtitle=f"{plan.model} on {plan.cluster}"
         + (f", with what is there on {plan.day}" if plan.day else ""),
-        story=[_plain(line) for line in answer(plan)],
+        story=words.answer(plan),
         tiles=_tiles(plan),
         sections=[
-            Section("The plan", body=_definition(facts(plan))),
-            Section(
-                "One step, and the memory of one GPU",
-                figures=[_step(plan), _memory(plan)],
-                pair=True,
-            ),
             *_choices(plan),
-            *_alternatives(plan),
+            Section("The plan", body=_definition(words.facts(plan))),
+            *_kinds(plan),
+            Section(f"One step: {words.seconds(plan.step_time)}", body=_step(plan)),
+            Section(_memory_title(plan), body=_memory(plan)),
             *_sensitivities(plan),
-            Section("What the plan leans on", body=_list(plan.assumptions)),
+            *_alternatives(plan),
+            Section(body=_assumptions(plan)),
         ],
         footer=f"{plan.layouts_priced:,} layouts priced, {plan.layouts_feasible:,} fit in memory. "
         f"Schema version {plan.version}.",
@@ -47,130 +39,119 @@ def render(plan: Plan) -> str:
     return page.render()
 
 
-def _plain(text: str) -> str:
-    """Text without terminal markup."""
-    for tag in ("[bold]", "[/]", "[green]", "[red]"):
-        text = text.replace(tag, "")
-    return text
-
-
 def _tiles(plan: Plan) -> list[tuple[str, str]]:
+    cap = (show(plan.cap, POWER, 3), "power cap of each")
+    if len(plan.pools) > 1:
+        cap = (str(len(plan.pools)), "kinds of GPU together")
     return [
-        (f"{plan.gpus:,}", f"GPUs of {plan.available:,}"),
-        (show(plan.cap, POWER, 3), "power cap of each"),
-        (duration(plan.days), "for the run"),
+        (f"{plan.gpus:,}", f"of {plan.available:,} GPUs"),
+        cap,
+        (words.duration(plan.days), "for the run"),
         (show(plan.tokens_per_day, COUNT, 3), "tokens a day"),
         (f"{plan.mfu:.1%}", "model FLOP utilisation"),
+        (f"{plan.goodput:.1%}", "goodput"),
         (show(plan.energy, ENERGY, 3), "energy"),
         (show(plan.dollars, MONEY, 3), "energy and water"),
-        (f"{plan.goodput:.1%}", "goodput"),
     ]
 
 
 def _definition(rows: Sequence[tuple[str, str]]) -> str:
     cells = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in rows)
-    return f"<table>{cells}</table>"
+    return f'<div class="card wide"><table class="facts">{cells}</table></div>'
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table; columns ``numbers`` are set flush right."""
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        made = [
+            f"<{tag}{' class=number' if place in numbers else ''}>{escape(cell)}</{tag}>"
+            for place, cell in enumerate(row)
+        ]
+        return f"<tr>{''.join(made)}</tr>"
+
+    body = "".join(cells("td", row) for row in rows)
+    return f'<div class="card wide"><table>{cells("th", head)}{body}</table></div>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+def _bars(key: str, rows: Sequence[tuple[str, float, str]]) -> str:
+    """Bars of (name, length 0..1 or below 0, text)."""
+    lines = "".join(
+        f'<div class="bar"><span>{escape(name)}</span>'
+        f'<i class="{"minus" if share < 0 else ""}" style="--share:{abs(share):.4f}"></i>'
+        f"<b>{escape(text)}</b></div>"
+        for name, share, text in rows
     )
-    return f"<table><tr>{top}</tr>{body}</table>"
+    return f'<div class="card bars" id="{key}">{lines}</div>'
 
 
-def _bars(key: str, title: str, names: Sequence[str], values: Sequence[float], unit: str) -> Figure:
-    return Figure(
-        key=key,
-        title=title,
-        data=[
-            {
-                "type": "bar",
-                "orientation": "h",
-                "y": list(reversed(names)),
-                "x": list(reversed(rounded(values))),
-                "marker": {"color": "--c1"},
-                "hovertemplate": "%{y}: %{x}" + unit + "<extra></extra>",
-            }
-        ],
-        layout={"xaxis": {"title": {"text": unit.strip()}}, "margin": {"l": 190}},
-        height=60 + 26 * len(names),
-    )
-
-
-def _step(plan: Plan) -> Figure:
+def _step(plan: Plan) -> str:
     parts = sorted(plan.step.model_dump().items(), key=lambda item: -item[1])
-    shown = [(PART_NAMES[name], value) for name, value in parts if value > 5e-4 * plan.step_time]
-    names, values = [n for n, _ in shown], [v * 1e3 for _, v in shown]
-    return _bars("step", f"One step: {seconds(plan.step_time)}", names, values, " ms")
+    longest = max(parts[0][1], 1e-30)
+    return _bars(
+        "step",
+        [
+            (
+                words.PART_NAMES[name],
+                value / longest,
+                f"{words.seconds(value)} · {value / plan.step_time:.1%}",
+            )
+            for name, value in parts
+            if value > 5e-4 * plan.step_time
+        ],
+    )
 
 
-def _memory(plan: Plan) -> Figure:
+def _memory_title(plan: Plan) -> str:
+    used, limit = show(plan.memory.total, SIZE, 3), show(plan.memory.limit, SIZE, 3)
+    return f"Memory of one GPU: {used} of {limit}"
+
+
+def _memory(plan: Plan) -> str:
     parts = [(k, v) for k, v in plan.memory.model_dump().items() if k not in ("total", "limit")]
-    title = f"Memory: {show(plan.memory.total, SIZE, 3)} of {show(plan.memory.limit, SIZE, 3)}"
-    return _bars("memory", title, [k for k, _ in parts], [v / 1e9 for _, v in parts], " GB")
+    limit = plan.memory.limit
+    return _bars(
+        "memory", [(name, v / limit, f"{show(v, SIZE, 3)} · {v / limit:.1%}") for name, v in parts]
+    )
 
 
 def _choices(plan: Plan) -> list[Section]:
     """GPUs against cap, and the Pareto front."""
     if len(plan.curve) < 2:
         return []
-    caps = rounded([p.cap for p in plan.curve])
-    text = [f"{p.gpus:,} GPUs" for p in plan.curve]
-    curve = Figure(
-        key="caps",
-        title="Tokens a day against power cap",
-        data=[
-            {
-                "x": caps,
-                "y": rounded([p.tokens_per_day / 1e9 for p in plan.curve]),
-                "text": text,
-                "mode": "lines+markers",
-                "line": {"color": "--c1"},
-                "hovertemplate": "%{x} W: %{y} billion tokens a day, %{text}<extra></extra>",
-            }
-        ],
-        layout={
-            "xaxis": {"title": {"text": "cap, W"}},
-            "yaxis": {"title": {"text": "10⁹ tokens/day"}},
-        },
-    )
-    energy = Figure(
-        key="energy",
-        title="Energy of the site per token",
-        data=[
-            {
-                "x": caps,
-                "y": rounded([p.energy_per_token for p in plan.curve]),
-                "text": text,
-                "mode": "lines+markers",
-                "line": {"color": "--c2"},
-                "hovertemplate": "%{x} W: %{y} J a token, %{text}<extra></extra>",
-            }
-        ],
-        layout={"xaxis": {"title": {"text": "cap, W"}}, "yaxis": {"title": {"text": "J/token"}}},
-    )
-    front = _table(
-        ("days", "GPUs", "cap", "energy", "dollars"),
-        [
-            (
-                f"{p.days:,.1f}",
-                f"{p.gpus:,}",
-                show(p.cap, POWER, 3),
-                show(p.energy, ENERGY, 3),
-                show(p.dollars, MONEY, 3),
-            )
-            for p in plan.pareto
-        ],
-    )
+    rows = [
+        (
+            f"{p.days:,.1f}",
+            f"{p.gpus:,}",
+            show(p.cap, POWER, 3),
+            show(p.energy, ENERGY, 3),
+            show(p.dollars, MONEY, 3),
+        )
+        for p in plan.pareto
+    ]
+    table = _table(("days", "GPUs", "cap", "energy", "dollars"), rows, range(5))
+    note = "Caps of all kinds move together; the axis is the main kind's." * (len(plan.pools) > 1)
     return [
-        Section("How many GPUs at what cap", figures=[curve, energy], pair=True),
-        Section("What cannot be beaten in days, energy and dollars at once", body=front),
+        Section("How many GPUs at what cap", note=note, figures=[figures.speed(plan)]),
+        Section(figures=[figures.gpus(plan), figures.energy(plan)], pair=True),
+        Section(
+            "What nothing beats in days, energy and dollars at once",
+            figures=[figures.front(plan)],
+            body=table,
+        ),
+    ]
+
+
+def _kinds(plan: Plan) -> list[Section]:
+    if len(plan.pools) < 2:
+        return []
+    return [
+        Section(
+            "Who does what",
+            note="All kinds cut the model alike and exchange gradients with each other; each has "
+            "its own micro-batches, so that nobody waits.",
+            body=_table(words.KIND_HEADS, words.kinds(plan), range(1, len(words.KIND_HEADS))),
+        )
     ]
 
 
@@ -180,21 +161,39 @@ def _alternatives(plan: Plan) -> list[Section]:
     rows = [
         (
             other.change,
-            layout_text(other.layout, other.data_parallel),
-            "-"
-            if other.tokens_per_second is None
-            else f"{other.tokens_per_second / plan.tokens_per_second - 1:+.1%}",
+            layout_text(plan, number),
+            words.compared(plan, other.tokens_per_second),
             other.why,
         )
-        for other in plan.alternatives
+        for number, other in enumerate(plan.alternatives)
     ]
-    return [Section("What lost, and why", body=_table(("change", "layout", "speed", "why"), rows))]
+    body = _table(("change", "layout", "speed", "why"), rows, (2,))
+    note = "The nearest other layouts. Percentages of a reason are shares of the chosen step."
+    return [Section("What lost, and why", note=note, body=body)]
+
+
+def layout_text(plan: Plan, number: int) -> str:
+    """The layout of one alternative in words."""
+    other = plan.alternatives[number]
+    return words.layout_text(other.layout, other.data_parallel)
 
 
 def _sensitivities(plan: Plan) -> list[Section]:
     if not plan.sensitivities:
         return []
-    items = plan.sensitivities
-    names = [f"{item.input}, {item.change}" for item in items]
-    figure = _bars("inputs", "Change of tokens a day", names, [100 * i.tokens for i in items], " %")
-    return [Section("What inputs are worth", figures=[figure])]
+    most = max(max(abs(item.tokens) for item in plan.sensitivities), 1e-9)
+    rows = [
+        (f"{item.input}, {item.change}", item.tokens / most, f"{item.tokens:+.1%}")
+        for item in plan.sensitivities
+    ]
+    note = "Change of tokens a day when one input changes and the plan is searched again."
+    return [Section("What inputs are worth", note=note, body=_bars("inputs", rows))]
+
+
+def _assumptions(plan: Plan) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in plan.assumptions)
+    count = len(plan.assumptions)
+    return (
+        f"<details><summary>The plan leans on {count} assumptions that nobody measured</summary>"
+        f"<ul>{lines}</ul></details>"
+    )

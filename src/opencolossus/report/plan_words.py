@@ -1,0 +1,197 @@
+"""A plan in words: what the terminal and the page both say."""
+
+from __future__ import annotations
+
+from opencolossus.plan.plan import Plan
+from opencolossus.plan.survive import finish
+from opencolossus.specs.run import Layout
+from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, show
+
+PART_NAMES = {
+    "compute": "compute",
+    "recompute": "recomputing activations",
+    "gaps": "kernel starts, host work",
+    "tensor": "tensor-parallel messages",
+    "context": "context-parallel messages",
+    "expert": "expert dispatch",
+    "sends": "pipeline messages",
+    "bubble": "pipeline bubble",
+    "data": "gradients and weights",
+    "optimiser": "optimiser",
+    "stragglers": "waiting for the slowest",
+}
+KIND_HEADS = ("kind", "GPUs", "cap", "replicas", "micro-batch", "recompute", "batch", "its step")
+
+
+def answer(plan: Plan) -> list[str]:
+    """The plan in sentences, what matters most first."""
+    lines = [
+        f"{_who(plan)} {show(plan.tokens_per_day, COUNT, 3)} tokens a day: the run takes "
+        f"{duration(plan.days)}{_ends(plan)} (90 %: {_range(plan)})."
+    ]
+    if plan.deadline is not None:
+        verdict = "met" if plan.deadline.met else "missed"
+        lines.append(
+            f"Deadline {plan.deadline.date}: {verdict}; the chance to make it is "
+            f"{plan.deadline.probability:.0%}."
+        )
+    return [*lines, *plan.advice]
+
+
+def _who(plan: Plan) -> str:
+    if plan.day is None:
+        return "This machine trains"
+    who = f"{plan.gpus:,} of {plan.available:,} GPUs"
+    if len(plan.pools) > 1:
+        return f"{who}, {len(plan.pools)} kinds together, train"
+    return f"{who} at {show(plan.cap, POWER, 3)} each train"
+
+
+def _ends(plan: Plan) -> str:
+    end = finish(plan.day, plan.days)
+    return f", until {end}" if end is not None else ""
+
+
+def _range(plan: Plan) -> str:
+    low, high = (
+        plan.days * bound / plan.step_time for bound in (plan.interval.low, plan.interval.high)
+    )
+    return f"{duration(low)} to {duration(high)}"
+
+
+def duration(days: float) -> str:
+    """Days as people say them."""
+    if days < 2 / 24:
+        return f"{days * 1440:.1f} minutes"
+    if days < 2:
+        return f"{days * 24:.1f} hours"
+    if days < 100:
+        return f"{days:,.1f} days"
+    return f"{days:,.0f} days" if days < 1000 else f"{days / 365.25:,.1f} years"
+
+
+def seconds(value: float) -> str:
+    """Seconds with the unit that suits them."""
+    if value < 1e-3:
+        return f"{value * 1e6:.0f} µs"
+    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def layout_text(layout: Layout, data: int) -> str:
+    """A layout in words, dimensions of 1 left out."""
+    parts = [
+        (layout.tensor_parallel, "tensor"),
+        (layout.context_parallel, "context"),
+        (layout.pipeline_parallel, "pipeline"),
+        (data, "data"),
+    ]
+    text = " x ".join(f"{size:,} {name}" for size, name in parts if size > 1) or "one GPU"
+    if layout.expert_parallel > 1:
+        text += f", experts over {layout.expert_parallel}"
+    if layout.virtual_stages > 1:
+        text += f", {layout.virtual_stages} chunks a stage"
+    return text
+
+
+def facts(plan: Plan) -> list[tuple[str, str]]:
+    """Name and value of what a reader looks for first."""
+    layout = plan.layout
+    lowest, highest = plan.interval.low, plan.interval.high
+    kind = plan.gpu if len(plan.pools) == 1 else f"mostly {plan.gpu}"
+    rows = [
+        ("GPU", f"{kind}, matrix products at {plan.clock:.0%} of full speed"),
+        ("layout", layout_text(layout, plan.data_parallel)),
+        (
+            "",
+            f"micro-batch {layout.micro_batch}, ZeRO {layout.zero}, recompute {layout.recompute}, "
+            f"schedule {plan.schedule}",
+        ),
+        (
+            "step",
+            f"{seconds(plan.step_time)} for {show(plan.batch, COUNT, 3)} tokens "
+            f"(90 %: {seconds(lowest)} to {seconds(highest)})",
+        ),
+        (
+            "speed",
+            f"{show(plan.tokens_per_second, COUNT, 3)} tokens/s, "
+            f"{plan.tokens_per_second / plan.gpus:,.0f} per GPU, MFU {plan.mfu:.1%}",
+        ),
+        (
+            "work",
+            f"{plan.flops:.2e} FLOP, {show(plan.parameters, COUNT, 3)} parameters, "
+            f"{show(plan.active_parameters, COUNT, 3)} active",
+        ),
+    ]
+    return rows + _site_facts(plan)
+
+
+def _site_facts(plan: Plan) -> list[tuple[str, str]]:
+    power = plan.power
+    limit = f" of {show(power.limit, POWER, 3)}" if power.limit else ""
+    rows = [
+        (
+            "power",
+            f"mean {show(power.facility, POWER, 3)} (PUE {power.pue:.2f}), "
+            f"{show(power.it, POWER, 3)} of it IT, {show(power.gpu, POWER, 3)} a GPU",
+        ),
+        ("", f"reserved for peaks {show(power.peak, POWER, 3)}{limit}"),
+        ("energy", f"{show(plan.energy, ENERGY, 3)}, {plan.energy / _tokens(plan):.3g} J a token"),
+    ]
+    if plan.day is not None:
+        rows.append(("cost", _cost(plan)))
+        survival = plan.survival
+        rows.append(
+            (
+                "goodput",
+                f"{plan.goodput:.1%}: a failure every {_span(survival.mttf)}, a checkpoint "
+                f"every {_span(survival.checkpoint_interval)}, "
+                f"{_span(survival.restart)} lost per failure",
+            )
+        )
+    nearest = plan.interval.nearest
+    rows.append(("nearest", nearest + (" - extrapolated" if plan.interval.extrapolates else "")))
+    rows.append(("software", plan.software))
+    return rows
+
+
+def _span(value: float) -> str:
+    """A span of time in the unit that suits it."""
+    for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if value >= unit:
+            return f"{value / unit:,.3g} {name}"
+    return f"{value:.2g} s"
+
+
+def _cost(plan: Plan) -> str:
+    text = f"{show(plan.dollars, MONEY, 3)} for energy and water"
+    if plan.hardware_dollars is not None:
+        text += f"; the servers cost {show(plan.hardware_dollars, MONEY, 3)} new"
+    return text
+
+
+def _tokens(plan: Plan) -> float:
+    return plan.tokens_per_second * plan.goodput * plan.days * 86400
+
+
+def kinds(plan: Plan) -> list[tuple[str, ...]]:
+    """What each kind of GPU does, under ``KIND_HEADS``."""
+    return [
+        (
+            share.gpu,
+            f"{share.gpus:,}",
+            show(share.cap, POWER, 3),
+            f"{share.data_parallel:,}",
+            str(share.micro_batch),
+            share.recompute,
+            f"{share.batch_share:.1%}",
+            seconds(share.step_time),
+        )
+        for share in plan.pools
+    ]
+
+
+def compared(plan: Plan, tokens_per_second: float | None) -> str:
+    """Speed of another layout against the chosen one."""
+    if tokens_per_second is None:
+        return "-"
+    return f"{tokens_per_second / plan.tokens_per_second - 1:+.1%}"
