@@ -15,11 +15,11 @@ import httpx
 from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.serve.accounts import credentials, users
 from opencolossus.serve.accounts.database import Database
+from opencolossus.serve.answers import Answers, EngineDownError, Generator, State
 from opencolossus.serve.api.hub import Hub, Options
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.serve.request import Delta, Request
 from opencolossus.serve.server import Binding, listen, make_server, run
-from opencolossus.serve.supervisor import Answers, EngineDownError, Generator, State
 
 MODEL = "tiny"
 PASSWORD = "correct horse"
@@ -38,6 +38,10 @@ class Parrot:
         self.breaks_after: int | None = None
         self.seen: list[Request] = []
         self.cancelled: list[str] = []
+
+    @property
+    def load(self) -> int:
+        return self.running
 
     async def start(self) -> None:
         pass

@@ -94,7 +94,7 @@ def _write(grok: Grok, tokenizer: Tokenizer, file: Path, dtype: torch.dtype) -> 
     try:
         writer = gguf.GGUFWriter(unfinished, "grok")
         _describe(writer, grok.config)
-        _add_tokens(writer, tokenizer)
+        _add_tokens(writer, tokenizer, grok.config.vocabulary)
         for key, tensor in tensors(grok):
             _add(writer, key, tensor, dtype)
         writer.write_header_to_file()
@@ -133,17 +133,22 @@ def _describe(writer: GGUFWriter, model: Model) -> None:
     writer.add_final_logit_softcapping(model.logit_softcap or 0.0)
 
 
-def _add_tokens(writer: GGUFWriter, tokenizer: Tokenizer) -> None:
+def _add_tokens(writer: GGUFWriter, tokenizer: Tokenizer, vocabulary: int) -> None:
     import gguf
 
     words = json.loads(tokenizer.rust.to_str())["model"]
     names = sorted(words["vocab"], key=words["vocab"].__getitem__)
-    special = set(chat.SPECIAL_TOKENS)
+    # A tokenizer of little text may have fewer tokens than the embedding has rows.
+    spare = [f"<|unused {number}|>" for number in range(vocabulary - len(names))]
+    control = set(chat.SPECIAL_TOKENS).union(spare)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(SPLIT)
-    writer.add_token_list(names)
+    writer.add_token_list(names + spare)
     writer.add_token_types(
-        [gguf.TokenType.CONTROL if name in special else gguf.TokenType.NORMAL for name in names]
+        [
+            gguf.TokenType.CONTROL if name in control else gguf.TokenType.NORMAL
+            for name in names + spare
+        ]
     )
     writer.add_token_merges([" ".join(pair) for pair in words["merges"]])
     writer.add_pad_token_id(chat.PAD_ID)

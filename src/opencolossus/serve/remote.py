@@ -1,6 +1,7 @@
 """An engine elsewhere: anything that speaks OpenAI's /v1/completions with token ids as prompt.
 
-SGLang, vLLM and ``colossus serve`` itself do. Accounts, limits, page and chat format stay here;
+SGLang, vLLM, llama.cpp and ``colossus serve`` itself do. Accounts, limits, page and chat format
+stay here;
 prompts go out as tokens, so the other side needs no chat template.
 """
 
@@ -9,33 +10,46 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import httpx
 
+from opencolossus.serve import wire
+from opencolossus.serve.answers import Answers, EngineDownError, State
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.serve.request import Delta, FinishReason, Request
-from opencolossus.serve.supervisor import Answers, EngineDownError, State
 from opencolossus.specs.errors import UserError
 
 KEY_VARIABLE = "COLOSSUS_ENGINE_KEY"
 """Where the key for the other engine comes from: a command line is seen by everybody."""
 
+PROBE_EVERY = 1.0
+"""Seconds between two looks whether an engine that went away is back."""
+
 
 class Remote:
     """Answers from an engine at a URL."""
 
-    def __init__(self, url: str, slots: int, queue_limit: int, context: int) -> None:
+    def __init__(
+        self, url: str, slots: int, queue_limit: int, context: int, token_bytes: Sequence[bytes]
+    ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1") + "/v1"
+        self._bytes = token_bytes
         self._limit = slots + queue_limit
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._client: httpx.AsyncClient | None = None
-        self._model = ""
+        self._model = self._owner = ""
+        self._probing: asyncio.Task[None] | None = None
         self.state: State = "stopped"
         self.slots = slots
         self.context = context
         self.running = self.waiting = self.cached_tokens = self.restarts = 0
+
+    @property
+    def load(self) -> int:
+        """Requests that run or wait."""
+        return len(self._tasks)
 
     async def start(self) -> None:
         """Ask the engine for its model.
@@ -61,15 +75,16 @@ class Remote:
             raise UserError(
                 f"there is no OpenAI-compatible engine at {self._url}: {error or type(error)}"
             ) from None
-        self._model = model["id"]
-        longest = model.get("max_model_len") or model.get("context_length")
+        self._model, self._owner = model["id"], str(model.get("owned_by", ""))
+        known = model.get("meta") or {}
+        longest = model.get("max_model_len") or model.get("context_length") or known.get("n_ctx")
         self.context = min(self.context, int(longest or self.context))
         self.state = "ready"
 
     async def stop(self) -> None:
         """Break off what runs."""
         self.state = "stopped"
-        for task in list(self._tasks.values()):
+        for task in [*self._tasks.values(), *filter(None, [self._probing])]:
             task.cancel()
         if self._client is not None:
             await self._client.aclose()
@@ -79,13 +94,15 @@ class Remote:
 
         Raises:
             QueueFullError: too many answers are under way.
-            EngineDownError: not started.
-            UserError: log-probabilities are asked for.
+            EngineDownError: it is away.
+            UserError: log-probabilities of the prompt are asked for.
         """
         if self.state != "ready":
-            raise EngineDownError("the engine is starting; try again in a few seconds")
-        if any(request.logprobs is not None for request in requests):
-            raise UserError("logprobs are not passed on from an engine elsewhere; leave them out")
+            raise EngineDownError("the engine is away; try again in a few seconds")
+        if any(request.prompt_logprobs for request in requests):
+            raise UserError(
+                "logprobs of the prompt are not passed on from an engine elsewhere; leave out echo"
+            )
         if len(self._tasks) + len(requests) > self._limit:
             raise QueueFullError("the server is busy; try again later")
         answers = Answers(requests, self._cancel)
@@ -102,58 +119,53 @@ class Remote:
     async def _answer(self, request: Request, answers: Answers) -> None:
         try:
             await self._pass_on(request, answers)
-        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             answers.put(Delta(request.id, finish="error", error="the engine cannot be reached"))
+            if isinstance(error, httpx.TransportError) and self.state == "ready":
+                self.state = "restarting"
+                self._probing = asyncio.create_task(self._probe())
         finally:
             self._tasks.pop(request.id, None)
             self.running = len(self._tasks)
 
+    async def _probe(self) -> None:
+        """Wait until the engine is back."""
+        assert self._client is not None  # made by `start`
+        while self.state == "restarting":
+            await asyncio.sleep(PROBE_EVERY)
+            with suppress(httpx.HTTPError):
+                found = await self._client.get(f"{self._url}/models", timeout=5)
+                if found.status_code == 200:
+                    self.restarts += 1
+                    self.state = "ready"
+
     async def _pass_on(self, request: Request, answers: Answers) -> None:
         assert self._client is not None  # made by `start`
+        asked = wire.body(request, self._model, self._owner)
+        async with self._client.stream("POST", f"{self._url}/completions", json=asked) as stream:
+            if stream.status_code != 200:
+                status, reason = wire.refusal(stream.status_code, await stream.aread())
+                answers.put(Delta(request.id, finish="error", error=reason, status=status))
+                return
+            events = (line async for line in stream.aiter_lines() if line.startswith("data: {"))
+            await self._read(request, answers, events)
+
+    async def _read(self, request: Request, answers: Answers, events: AsyncIterator[str]) -> None:
         finish: FinishReason = "error"
         counted = total = 0
-        async with self._client.stream(
-            "POST", f"{self._url}/completions", json=self._body(request)
-        ) as stream:
-            if stream.status_code != 200:
-                reason = f"the engine refused with status {stream.status_code}"
-                answers.put(Delta(request.id, finish="error", error=reason))
-                return
-            async for line in stream.aiter_lines():
-                if not line.startswith("data: {"):
-                    continue
-                event = json.loads(line[6:])
-                if usage := event.get("usage"):
-                    total = usage["completion_tokens"]
-                for choice in event["choices"]:
+        async for line in events:
+            event = json.loads(line[6:])
+            if usage := event.get("usage"):
+                total = usage["completion_tokens"]
+            for choice in event["choices"]:
+                if wire.ends(choice, request.stop_tokens):
+                    answers.put(Delta(request.id, tokens=1, finish="stop"))
+                    return
+                if choice["finish_reason"]:
                     finish = "length" if choice["finish_reason"] == "length" else "stop"
-                    if choice["text"]:
-                        counted += 1
-                        answers.put(Delta(request.id, choice["text"], 1))
+                scored = wire.logprobs(choice, request.logprobs, self._bytes)
+                if choice["text"] or scored:
+                    counted += 1
+                    answers.put(Delta(request.id, choice["text"], 1, scored))
         error = "the engine broke off" if finish == "error" else None
         answers.put(Delta(request.id, tokens=max(total - counted, 0), finish=finish, error=error))
-
-    def _body(self, request: Request) -> dict[str, Any]:
-        sampling = request.sampling
-        body: dict[str, Any] = {
-            "model": self._model,
-            "prompt": list(request.prompt),
-            "max_tokens": request.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "presence_penalty": sampling.presence_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
-            "repetition_penalty": sampling.repetition_penalty,
-            "stop_token_ids": list(request.stop_tokens),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if sampling.top_k:
-            body["top_k"] = sampling.top_k
-        if sampling.seed is not None:
-            body["seed"] = sampling.seed
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if sampling.logit_bias:
-            body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
-        return body

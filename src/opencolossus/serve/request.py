@@ -90,6 +90,8 @@ class Delta:
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     finish: FinishReason | None = None
     error: str | None = None
+    status: int = 503
+    """Of HTTP, where there is an error."""
     reused: int = 0
     """Prompt tokens whose keys and values were in the cache already (first piece only)."""
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import sys
-from pathlib import Path
 
 from opencolossus.serve.accounts.database import Database
 from opencolossus.serve.accounts.tiers import tier
 from opencolossus.serve.api.app import LOOPBACK
 from opencolossus.serve.api.hub import Hub, Options
-from opencolossus.serve.remote import Remote
+from opencolossus.serve.engines import Engines
 from opencolossus.serve.server import Binding, listen, make_server, run
-from opencolossus.serve.supervisor import Generator, Supervisor
 from opencolossus.serve.trained import open_run
-from opencolossus.serve.worker import build_engine
 from opencolossus.specs.errors import UserError
 
 
@@ -39,19 +35,24 @@ def check(binding: Binding, options: Options) -> None:
     tier(options.new_user_tier)
 
 
+def options_for(
+    binding: Binding, accounts: bool, sign_up: bool | None, tier: str, open_metrics: bool
+) -> Options:
+    """How the server behaves, sensible for who can reach it."""
+    hidden = not binding.public and not binding.behind_proxy
+    return Options(
+        accounts=accounts,
+        sign_up=hidden if sign_up is None else sign_up,
+        secure_cookies=binding.certificate is not None or binding.behind_proxy,
+        open_metrics=open_metrics,
+        # A server for this machine answers to few names.
+        hosts=(*LOOPBACK, binding.host) if hidden else (),
+        new_user_tier=tier,
+    )
+
+
 def serve(
-    folder: Path,
-    binding: Binding,
-    options: Options,
-    database_url: str,
-    *,
-    engine: str | None,
-    slots: int,
-    queue: int,
-    device: str,
-    threads: int | None,
-    dtype: str | None,
-    log_requests: bool,
+    engines: Engines, binding: Binding, options: Options, database_url: str, log_requests: bool
 ) -> None:
     """Serve a run until asked to end.
 
@@ -59,16 +60,12 @@ def serve(
         UserError: something that the person who asked can change.
     """
     check(binding, options)
-    trained = open_run(folder)
+    engines.check()
+    trained = open_run(engines.folder)
     listener = listen(binding)
     database = Database(database_url)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    generator: Generator
-    if engine is None:
-        build = functools.partial(build_engine, folder, slots, queue, device, threads, dtype)
-        generator = Supervisor(build, queue)
-    else:
-        generator = Remote(engine, slots, queue, trained.model.context)
+    generator = engines.generator(trained)
     hub = Hub(generator, trained.name, trained.tokenizer, database, options, trained.title)
     for line in _introduction(hub, binding, listener.getsockname()[1]):
         print(line, file=sys.stderr)
@@ -89,10 +86,3 @@ def _introduction(hub: Hub, binding: Binding, port: int) -> list[str]:
             "can be read on the way; give --certificate and --key, or put a proxy before it"
         )
     return lines
-
-
-def hosts_for(binding: Binding) -> tuple[str, ...]:
-    """Names that requests may ask for: a server for this machine has only a few."""
-    if binding.public or binding.behind_proxy:
-        return ()
-    return (*LOOPBACK, binding.host)

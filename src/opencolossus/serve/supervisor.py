@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import multiprocessing
 import queue
@@ -11,8 +10,9 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
+from opencolossus.serve.answers import Answers, EngineDownError, State
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.serve.request import Delta, Request
 from opencolossus.serve.worker import Cancel, Progress, Ready, Refused, Submit, work
@@ -25,73 +25,11 @@ LOG = logging.getLogger("colossus.serve")
 CRASHED = "the engine stopped unexpectedly while it answered; please ask again"
 LONGEST_PAUSE = 30.0
 
-State = Literal["starting", "ready", "restarting", "stopped"]
-
-
-class EngineDownError(Exception):
-    """There is no engine right now; there will be one again soon."""
-
-
-class Answers:
-    """The pieces of the answers to some requests, in the order in which they are made.
-
-    To be closed in any case: that frees the slots of answers that nobody waits for any more.
-    """
-
-    def __init__(self, requests: Sequence[Request], cancel: Callable[[str], None]) -> None:
-        self._cancel = cancel
-        self._index = {request.id: index for index, request in enumerate(requests)}
-        self._left = set(self._index)
-        self._pieces: asyncio.Queue[Delta] = asyncio.Queue()
-
-    def put(self, delta: Delta) -> None:
-        """Add a piece."""
-        self._pieces.put_nowait(delta)
-
-    def __aiter__(self) -> Answers:
-        return self
-
-    async def __anext__(self) -> tuple[int, Delta]:
-        """The number of the request, and a piece of its answer."""
-        if not self._left:
-            raise StopAsyncIteration
-        delta = await self._pieces.get()
-        if delta.finish is not None:
-            self._left.discard(delta.id)
-        return self._index[delta.id], delta
-
-    def close(self) -> None:
-        """Forget what is not finished."""
-        for identifier in self._left:
-            self._cancel(identifier)
-        self._left = set()
-
-
-class Generator(Protocol):
-    """What the API needs of an engine."""
-
-    state: State
-    slots: int
-    context: int
-    running: int
-    waiting: int
-    cached_tokens: int
-    restarts: int
-
-    async def start(self) -> None:
-        """Make it ready."""
-
-    async def stop(self) -> None:
-        """End it."""
-
-    def submit(self, requests: Sequence[Request]) -> Answers:
-        """Begin to answer."""
-
 
 class Supervisor:
     """One engine process, watched over.
 
-    Used from one event loop. Two threads talk to the process, since its pipe blocks.
+    Used from one event loop. A thread writes to the process, which may be too busy to read.
     """
 
     def __init__(self, build: Callable[[], Engine], queue_limit: int = 256) -> None:
@@ -118,6 +56,11 @@ class Supervisor:
     def pid(self) -> int | None:
         """Process id of the engine."""
         return self._process.pid if self._process else None
+
+    @property
+    def load(self) -> int:
+        """Requests that run or wait."""
+        return len(self._answers)
 
     async def start(self) -> None:
         """Start the engine and wait until it can be asked.
@@ -185,15 +128,11 @@ class Supervisor:
         theirs.close()
         self._process, self._connection = process, ours
         self._outbox = queue.SimpleQueue()
-        loop = asyncio.get_running_loop()
-        for target in (self._read, self._write):
-            threading.Thread(target=target, args=(ours, self._outbox, loop), daemon=True).start()
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._receive, ours)
+        threading.Thread(target=self._write, args=(ours, self._outbox), daemon=True).start()
 
     def _write(
-        self,
-        connection: Connection,
-        outbox: queue.SimpleQueue[Submit | Cancel | None],
-        _loop: asyncio.AbstractEventLoop,
+        self, connection: Connection, outbox: queue.SimpleQueue[Submit | Cancel | None]
     ) -> None:
         while (message := outbox.get()) is not None:
             try:
@@ -201,21 +140,13 @@ class Supervisor:
             except OSError:
                 return
 
-    def _read(
-        self,
-        connection: Connection,
-        outbox: queue.SimpleQueue[Submit | Cancel | None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
+    def _receive(self, connection: Connection) -> None:
         try:
-            while True:
-                message = connection.recv()
-                loop.call_soon_threadsafe(self._take, message)
+            self._take(connection.recv())
         except (EOFError, OSError):
-            pass
-        outbox.put(None)
-        with contextlib.suppress(RuntimeError):  # the loop is gone when the server has ended
-            loop.call_soon_threadsafe(self._lost, connection)
+            asyncio.get_running_loop().remove_reader(connection.fileno())
+            self._outbox.put(None)
+            self._lost(connection)
 
     def _take(self, message: Ready | Refused | Progress) -> None:
         if isinstance(message, Ready):

@@ -49,15 +49,13 @@ class Trained:
         """Load the newest sound checkpoint into an engine, weights in ``dtype``: fp32 or bf16.
 
         Raises:
-            UserError: the run has no checkpoint that can be trusted, or the device is not there.
+            UserError: the run has no checkpoint that can be trusted.
         """
         import torch
 
         from opencolossus.serve.conversation import token_table
         from opencolossus.serve.engine import Engine
 
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("device cuda is not there; give cpu")
         chosen = dtype or usual_dtype(device)
         return Engine(
             self.network(),
@@ -100,7 +98,7 @@ def usual_dtype(device: str) -> Literal["fp32", "bf16"]:
 
     able = torch.cpu.get_capabilities()
     named = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-    return "bf16" if device == "cuda" or any(able.get(name) for name in named) else "fp32"
+    return "bf16" if device.startswith("cuda") or any(able.get(name) for name in named) else "fp32"
 
 
 def open_run(folder: Path) -> Trained:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import select
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,10 +67,12 @@ def work(connection: Connection, build: Callable[[], Engine]) -> None:
         connection.send(Refused(str(error)))
         return
     gc.freeze()
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
     connection.send(Ready(engine.slots, engine.context))
     try:
         while True:
-            _listen(connection, engine)
+            _listen(connection, heard, engine)
             if engine.busy:
                 deltas = tuple(engine.step())
                 connection.send(_progress(engine, deltas))
@@ -81,9 +84,9 @@ def _progress(engine: Engine, deltas: tuple[Delta, ...]) -> Progress:
     return Progress(deltas, engine.running, len(engine.queue), engine.cached_tokens)
 
 
-def _listen(connection: Connection, engine: Engine) -> None:
+def _listen(connection: Connection, heard: select.poll, engine: Engine) -> None:
     """Take every message that is there; wait for one while there is nothing to do."""
-    while connection.poll(0 if engine.busy else None):
+    while heard.poll(0 if engine.busy else None):
         message = connection.recv()
         if isinstance(message, Submit):
             try:

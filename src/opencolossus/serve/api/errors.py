@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from opencolossus.serve.accounts.database import is_outage
 from opencolossus.serve.accounts.quotas import QuotaExceededError
+from opencolossus.serve.answers import EngineDownError
 from opencolossus.serve.fair import QueueFullError
-from opencolossus.serve.supervisor import EngineDownError
 from opencolossus.specs.errors import UserError
 
 LOG = logging.getLogger("colossus.serve")

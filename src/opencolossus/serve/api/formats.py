@@ -35,24 +35,33 @@ def _chat_token(data: bytes, logprob: float) -> dict[str, Any]:
     return {"token": data.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(data)}
 
 
-def text_logprobs(scored: Sequence[TokenLogprob], start: int) -> dict[str, Any]:
-    """The log-probabilities of a text completion; ``start`` is the offset of its first token."""
+def text_logprobs(
+    scored: Sequence[TokenLogprob], start: int, numbered: bool = False
+) -> dict[str, Any]:
+    """The log-probabilities of a text completion.
+
+    ``start`` is the offset of its first token; ``numbered`` names tokens by their numbers.
+    """
     offsets, place = [], start
     for one in scored:
         offsets.append(place)
         place += len(_token_text(one.data))
     return {
-        "tokens": [_token_text(one.data) for one in scored],
+        "tokens": [_named(one.token, one.data, numbered) for one in scored],
         "token_logprobs": [one.logprob for one in scored],
-        "top_logprobs": [_best(one) for one in scored],
+        "top_logprobs": [_best(one, numbered) for one in scored],
         "text_offset": offsets,
     }
 
 
-def _best(one: TokenLogprob) -> dict[str, float] | None:
+def _best(one: TokenLogprob, numbered: bool) -> dict[str, float] | None:
     if one.logprob is None:
         return None
-    return {_token_text(data): logprob for _, data, logprob in reversed(one.top)}
+    return {_named(token, data, numbered): logprob for token, data, logprob in reversed(one.top)}
+
+
+def _named(token: int, data: bytes, numbered: bool) -> str:
+    return f"token_id:{token}" if numbered else _token_text(data)
 
 
 def _token_text(data: bytes) -> str:

@@ -19,10 +19,10 @@ from opencolossus.serve.accounts import quotas
 from opencolossus.serve.accounts.database import Database
 from opencolossus.serve.accounts.tables import User
 from opencolossus.serve.accounts.tiers import TIERS
+from opencolossus.serve.answers import Answers, Generator
 from opencolossus.serve.api.errors import ApiError
 from opencolossus.serve.api.metrics import Metrics, Stopwatch
 from opencolossus.serve.request import Delta, Request
-from opencolossus.serve.supervisor import Answers, Generator
 
 LOG = logging.getLogger("colossus.serve")
 Result = TypeVar("Result")

@@ -220,11 +220,19 @@ async def _respond(
     return JSONResponse(answer)
 
 
+def failure(delta: Delta) -> ApiError:
+    """The error that ended an answer."""
+    message = delta.error or "the engine failed"
+    if delta.status < 500:
+        return ApiError(delta.status, message, code="engine_refused")
+    return ApiError(delta.status, message, code="engine_failed", retry_after=3)
+
+
 async def _collect(ticket: Ticket) -> list[list[Delta]]:
     deltas: list[list[Delta]] = [[] for _ in ticket.requests]
     async for index, delta in ticket:
         if delta.error is not None:
-            raise ApiError(503, delta.error, code="engine_failed", retry_after=3)
+            raise failure(delta)
         deltas[index].append(delta)
     return deltas
 
@@ -234,7 +242,7 @@ async def _events(
 ) -> AsyncIterator[str]:
     async for index, delta in ticket:
         if delta.error is not None:
-            yield event(ApiError(503, delta.error, code="engine_failed").body())
+            yield event(failure(delta).body())
             return
         if delta.text or delta.finish or delta.logprobs or delta.prompt_logprobs:
             yield event(writer.chunk(index, delta))

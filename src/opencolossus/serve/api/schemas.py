@@ -142,4 +142,6 @@ class CompletionRequest(Common):
     logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     """Not OpenAI's."""
+    return_tokens_as_token_ids: bool | None = False
+    """As vLLM: log-probabilities name tokens by number, since two may have the same text."""
     best_of: Annotated[int, Field(ge=1, le=1), WHOLE] | None = None

@@ -69,6 +69,7 @@ class TextWriter:
         self.head = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         self.model = hub.model
         self._logprobs = body.logprobs is not None
+        self._numbered = bool(body.return_tokens_as_token_ids)
         self._only_prompt = bool(body.echo) and body.max_tokens == 0
         self._echoes = [
             hub.tokenizer.decode(request.prompt) if body.echo else "" for request in requests
@@ -102,7 +103,9 @@ class TextWriter:
         return {
             "index": index,
             "text": text,
-            "logprobs": formats.text_logprobs(scored, start) if self._logprobs else None,
+            "logprobs": (
+                formats.text_logprobs(scored, start, self._numbered) if self._logprobs else None
+            ),
             "finish_reason": pieces[-1].finish,
         }
 
