@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from opencolossus.plan import accuracy, calibrate, checks, measured, rows
+from opencolossus.plan import (
+    accuracy,
+    calibrate,
+    checks,
+    constants,
+    measured,
+    memory_cases,
+    rows,
+)
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.rows import Row
 from opencolossus.specs import calibration
@@ -65,37 +74,82 @@ def test_zero_stages_are_read(text: str, stage: int | None) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("fp8-mx", ("fp8", True)),
-        ("nvfp4", ("fp4", True)),
-        ("amp_bf16", ("bf16", False)),
-        ("", ("bf16", False)),
+        ("fp8-mx", "fp8"),
+        ("nvfp4", "fp4"),
+        ("amp_bf16", "bf16"),
+        ("", "bf16"),
     ],
 )
-def test_precisions_are_read(text: str, kind: tuple[str, bool]) -> None:
+def test_precisions_are_read(text: str, kind: str) -> None:
     assert rows.precision(Row({"precision": text})) == kind
 
 
 def test_a_fit_finds_constants_that_it_was_given(table: Measured) -> None:
     """Step times made by the law itself: the fit must return to them, from elsewhere."""
     base = calibration.shipped()
-    known = calibrate.constants(table)
+    known = constants.constants(table)
     index = next(i for i, c in enumerate(known) if c.path == ("gpus", "hopper", "matrix16"))
-    values = np.array([calibrate.value_of(base, c) for c in known])
+    values = np.array([constants.value_of(base, c) for c in known])
     truth = values.copy()
     truth[index] = 0.60
-    made = calibrate.with_values(base, known, truth)
-    from dataclasses import replace
-
+    made = constants.with_values(base, known, truth)
     fake = replace(table, seconds=table.predict(made).time)
     found = calibrate.fit(fake, base, start=base, steps=12)
     assert found.gpus["hopper"].matrix16 == pytest.approx(0.60, rel=0.03)
 
 
+def test_derivatives_of_a_fit_are_those_of_one_constant_at_a_time(table: Measured) -> None:
+    """Constants that share no row are moved together; that must change nothing."""
+    base = calibration.shipped()
+    known = constants.constants(table)
+    problem = calibrate.Problem(table, base, known)
+    x = np.log([constants.value_of(base, c) for c in known])
+    together = problem.jacobian(x)
+    assert len(problem.groups) < len(known) / 1.5
+    for i in range(0, len(known), 5):
+        step = 1e-4 * (np.arange(x.size) == i)
+        alone = (problem.residuals(x + step) - problem.residuals(x)) / 1e-4
+        np.testing.assert_allclose(together[:, i], alone, atol=1e-6)
+
+
+def test_a_constant_is_where_its_rows_look_for_it(table: Measured) -> None:
+    """Setting a constant in a calibration changes the rows that it holds for, and no others."""
+    base = calibration.shipped()
+    before = table.predict(base).time
+    for constant in constants.constants(table):
+        value = constants.value_of(base, constant)
+        moved = constants.with_values(base, [constant], np.array([0.9 * value]))
+        changed = table.predict(moved).time != before
+        assert np.any(changed), constant.path
+        assert not np.any(changed & ~constants.holds_for(constant, table)), constant.path
+
+
 def test_constants_belong_to_parts_and_eras_only(table: Measured) -> None:
-    for constant in calibrate.constants(table):
-        assert constant.path[0] in ("gpus", "fabrics", "eras", "link", "jitter", "micro_scaling")
-        assert constant.low < constant.prior < constant.high
-    assert len(calibrate.constants(table)) < 65
+    base = calibration.shipped()
+    known = constants.constants(table)
+    for constant in known:
+        assert constant.path[0] in ("gpus", "fabrics", "eras", "jitter")
+        assert constant.kind.low < constant.kind.prior < constant.kind.high
+        value = constants.value_of(base, constant)
+        assert constant.kind.low <= value * (1 + 1e-9)
+        assert value <= constant.kind.high * (1 + 1e-9)
+    assert len(known) <= 31
+
+
+def test_runs_that_died_for_want_of_memory_do_not_fit() -> None:
+    found = memory_cases.findings(calibration.shipped())
+    assert not found.cases.unusable
+    assert len(found.died) == 8
+    for key, share in found.died.items():
+        assert share > 1.0, key
+
+
+def test_runs_that_print_their_memory_hold_about_what_the_law_says() -> None:
+    """21 rows of BLOOM's topologies, in whole gigabytes: half of them within a tenth."""
+    errors = memory_cases.findings(calibration.shipped()).errors
+    assert errors.size == 21
+    assert float(np.median(np.abs(errors))) < 0.10
+    assert abs(float(np.mean(errors))) < 0.05
 
 
 def test_intervals_cover_by_construction() -> None:

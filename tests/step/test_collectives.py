@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from opencolossus.plan import machines
 from opencolossus.specs import calibration, catalog
 from opencolossus.step import collectives
-from opencolossus.step.machine import Machine
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.shape import Shape
+from tests.step.conftest import layouts
 
 H200_SWEEP = {
     2**15: 1.4e9,
@@ -99,6 +101,26 @@ def test_latency_grows_with_the_logarithm_of_ranks(h100: Machine) -> None:
     seconds = collectives.gather_time(h100, ranks, np.asarray(1.0), np.asarray(1e3))
     assert np.all(np.diff(seconds) > 0)
     assert seconds[2] < 5e-3
+
+
+def test_context_is_passed_round_or_gathered(llama: Shape, h100: Machine, nemo: Code) -> None:
+    """A ring hides behind long sequences; gathering costs the same whatever else is computed, and
+    moves as much: keys and values of all ranks, forward and again backward, and their gradients."""
+    these = layouts(tensor=8, context=4, data=1)
+    shape, tokens = replace(llama, sequence=np.asarray(131072.0)), np.asarray(131072 / 4)
+    gather = replace(nemo, gathers_context=np.asarray(1.0))
+    idle, busy = np.asarray(0.0), np.asarray(10.0)
+
+    def seconds(code: Code, core: np.ndarray) -> float:
+        return float(collectives.kv_exchange(shape, h100, code, these, tokens, core)[0])
+
+    assert seconds(nemo, busy) < 0.2 * seconds(nemo, idle)
+    assert seconds(gather, busy) == seconds(gather, idle)
+    size = 2 * 131072 * (8 / 8) * (128 + 128)
+    moved = 3 * 3 / 4 * size / float(h100.nic)
+    assert seconds(gather, idle) == pytest.approx(moved, rel=0.1)
+    none = layouts(tensor=8, context=1, data=1)
+    assert float(collectives.kv_exchange(shape, h100, gather, none, tokens, idle)[0]) == 0.0
 
 
 @settings(max_examples=60, deadline=None)

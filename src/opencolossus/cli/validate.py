@@ -22,7 +22,7 @@ def validate(
         typer.Option(help="Constants from 'colossus calibrate'.", show_default=False),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Without refitting for each source left out (minutes).")
+        bool, typer.Option("--quick", help="Without refitting for each source left out.")
     ] = False,
     write: Annotated[
         Path | None,
@@ -39,18 +39,19 @@ def validate(
     --quick is given or the table is another one than the shipped.
     """
     from opencolossus.plan import checks
-    from opencolossus.report import plan_accuracy
+    from opencolossus.report import plan_accuracy, plan_accuracy_page, plan_scatter
 
     err = console(stderr=True)
     found = checks.validate(
         table, calibration, quick, lambda name: err.print(f"without {name[:70]}", style="dim")
     )
-    findings = plan_accuracy.Findings(*found)
+    memory = checks.memory(found[1]) if table is None else None
+    findings = plan_accuracy.Findings(*found, memory)
     if write is not None:
         from opencolossus.specs.files import write_atomic
 
-        write_atomic(write / "accuracy.svg", plan_accuracy.scatter(findings))
-        write_atomic(write / "accuracy.md", plan_accuracy.markdown(findings, "accuracy.svg"))
+        write_atomic(write / "accuracy.svg", plan_scatter.scatter(findings))
+        write_atomic(write / "accuracy.md", plan_accuracy_page.markdown(findings, "accuracy.svg"))
     if as_json:
         typer.echo(plan_accuracy.as_json(findings))
     else:

@@ -19,8 +19,6 @@ from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
 COVERED = 0.90
-STEPS_LEFT_OUT = 8
-"""Iterations of a refit without one source, started from the fit with all."""
 FEWEST = 20
 """Rows below which a class of rows takes its interval from all rows."""
 FITS = 0.98
@@ -79,7 +77,7 @@ def leave_out(
         keep = names != name
         if progress:
             progress(str(name))
-        fitted = calibrate.fit(measured, base, rows=keep, start=base, steps=STEPS_LEFT_OUT)
+        fitted = calibrate.fit(measured, base, rows=keep, start=base)
         errors[~keep] = log_errors(measured, fitted)[~keep]
     return errors
 

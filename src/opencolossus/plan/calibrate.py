@@ -1,9 +1,7 @@
 """Fitting the few constants that physics leaves open, by bounded least squares.
 
 Residuals are logarithms of predicted over measured step time, under a soft-l1 loss so that a few
-odd rows do not bend the rest. Each constant belongs to a GPU architecture, a kind of network or
-an era of software, never to a row, a model or a source, and is held to a range and weakly to a
-prior that would be believed without any measurement.
+odd rows do not bend the rest. Each constant is held to its range and weakly to its prior.
 """
 
 from __future__ import annotations
@@ -11,117 +9,25 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opencolossus.plan.constants import Constant, constants, holds_for, value_of, with_values
 from opencolossus.plan.measured import Measured
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
-PRIOR_WEIGHT = 0.35
-"""Standard deviation, in logarithm of the constant, that pulls as hard as one row 10 % off."""
+PULL = 0.06
+"""Residual of a row that pulls as hard as a constant one spread off its prior: rows of a source
+err together, so that a hundred of them tell less than a hundred."""
 SCALE = 0.06
 """Residual at which the loss turns from square to linear."""
-
-
-@dataclass(frozen=True)
-class Constant:
-    """One fitted number: where it stands in a calibration, its prior and its range."""
-
-    path: tuple[str, ...]
-    prior: float
-    low: float
-    high: float
-
-
-GPU = {
-    "matrix16": (0.72, 0.4, 0.85),
-    "matrix8": (0.62, 0.3, 0.9),
-    "matrix4": (0.5, 0.2, 0.9),
-}
-ERA = {
-    "elementwise": (1.6, 0.8, 5.0),
-    "routing": (2.0, 1.0, 12.0),
-    "cast": (1.0, 0.2, 4.0),
-    "gap": (2e-4, 1e-6, 3e-3),
-    "expert_gap": (5e-4, 1e-6, 5e-3),
-    "attention": (0.7, 0.25, 1.4),
-    "tensor_overlap": (0.5, 0.02, 0.95),
-    "expert_overlap": (0.2, 0.01, 0.7),
-    "dispatch": (0.7, 0.3, 1.0),
-    "gather": (0.8, 0.05, 1.0),
-    "step_gap": (0.02, 1e-3, 0.5),
-}
-KNOWN_FABRICS = {"infiniband"}
-"""Networks whose bandwidth under NCCL is published: 46-49 GB/s of a 400 Gbit/s port."""
-COMMON = (
-    "gather",
-    "step_gap",
-    "tensor_overlap",
-    "dispatch",
-    "expert_overlap",
-    "expert_gap",
-    "routing",
-)
-"""Constants that all eras share."""
-OWN = {"bridge-2026": ("expert_gap", "routing")}
-"""What an era has for itself all the same: since 2026 tokens are sorted in fused kernels."""
-ALONE = ("deepspeed-2021", "torch-cpu")
-"""Eras that do not: weight gathering of 2021 was another thing, and a CPU is."""
-SHARED = {"link": (0.8, 0.7, 0.9), "jitter": (0.008, 1e-3, 0.02), "micro_scaling": (1.5, 1.0, 4.0)}
-
-
-def constants(measured: Measured) -> list[Constant]:
-    """The constants that these rows can tell something about."""
-    found = [Constant((name,), *SHARED[name]) for name in SHARED]
-    found += [Constant(("eras", "*", name), *ERA[name]) for name in COMMON]
-    kinds = {(a, p) for a, p in zip(measured.architectures, measured.precisions, strict=True)}
-    for architecture in sorted(set(measured.architectures)):
-        names = ["matrix16"]
-        names += ["matrix8"] if (architecture, "fp8") in kinds else []
-        names += ["matrix4"] if (architecture, "fp4") in kinds else []
-        found += [Constant(("gpus", architecture, name), *GPU[name]) for name in names]
-    for kind in sorted(set(measured.fabrics) - KNOWN_FABRICS):
-        found.append(Constant(("fabrics", kind), 0.9, 0.3, 1.05))
-    sparse = np.asarray(measured.shape.experts) > 0
-    for era in sorted(set(measured.eras)):
-        mine = np.array([name == era for name in measured.eras])
-        low = np.array([p != "bf16" for p in measured.precisions])
-        names = ["elementwise", "gap", "attention"]
-        names += ["cast"] if np.any(mine & low) else []
-        names += ["gather"] if era in ALONE else []
-        names += OWN.get(era, ()) if np.any(mine & sparse) else ()
-        found += [Constant(("eras", era, name), *ERA[name]) for name in names]
-    return found
-
-
-def with_values(base: Calibration, known: Sequence[Constant], values: Array) -> Calibration:
-    """A calibration with the constants ``known`` set to ``values``."""
-    data: dict[str, Any] = base.model_dump()
-    for constant, value in zip(known, values, strict=True):
-        for place in _places(data, constant):
-            place[constant.path[-1]] = float(value)
-    return Calibration.model_validate(data)
-
-
-def _places(data: dict[str, Any], constant: Constant) -> list[dict[str, Any]]:
-    """The tables that hold a constant; ``*`` stands for all eras that it is not fitted for."""
-    tables = [data]
-    for step in constant.path[:-1]:
-        if step == "*":
-            tables = [t for table in tables for name, t in table.items() if name not in ALONE]
-        else:
-            tables = [table[step] for table in tables]
-    return tables
-
-
-def value_of(base: Calibration, constant: Constant) -> float:
-    """The value of a constant in a calibration."""
-    return float(_places(base.model_dump(), constant)[0][constant.path[-1]])
+STEP = 1e-4
+"""Change of a constant's logarithm in the derivatives."""
+CLOSE = 1e-4
+"""Relative change at which a fit has arrived."""
 
 
 def fit(
@@ -134,34 +40,91 @@ def fit(
     """Fit all constants to the rows that ``rows`` selects (all by default)."""
     from scipy.optimize import least_squares
 
-    keep = np.ones(len(measured), dtype=bool) if rows is None else rows
     known = constants(measured)
-    prior = np.log([c.prior for c in known])
-    low, high = np.log([c.low for c in known]), np.log([c.high for c in known])
-    weights = row_weights(measured, keep)
-    measured_log = np.log(measured.seconds)
-
-    def residuals(x: Array) -> Array:
-        predicted = measured.predict(with_values(base, known, np.exp(x))).time
-        errors = (np.log(predicted) - measured_log)[keep] * weights[keep]
-        return np.concatenate([errors, 0.1 * (x - prior) / PRIOR_WEIGHT * 0.3])
-
-    first = prior if start is None else np.log([value_of(start, c) for c in known])
-    first = np.clip(first, low + 1e-6, high - 1e-6)
+    keep = np.arange(len(measured)) if rows is None else np.flatnonzero(rows)
+    problem = Problem(measured.take(keep), base, known)
+    low, high = np.log([c.kind.low for c in known]), np.log([c.kind.high for c in known])
+    first = problem.prior if start is None else np.log([value_of(start, c) for c in known])
     found = least_squares(
-        residuals, first, bounds=(low, high), loss="soft_l1", f_scale=SCALE, max_nfev=steps
+        problem.residuals,
+        np.clip(first, low + 1e-6, high - 1e-6),
+        jac=problem.jacobian,
+        bounds=(low, high),
+        loss="soft_l1",
+        f_scale=SCALE,
+        max_nfev=steps,
+        ftol=CLOSE,
+        xtol=CLOSE,
     )
     return with_values(base, known, np.exp(found.x))
 
 
-def row_weights(measured: Measured, keep: NDArray[np.bool_]) -> Array:
+class Problem:
+    """Residuals of a fit, and their derivatives by the logarithm of each constant.
+
+    A row depends on the constants of its own GPU, network and software only, so constants that
+    share no row are moved together (Curtis, Powell & Reid 1974), and all moves are priced in one
+    call of the law.
+    """
+
+    def __init__(self, measured: Measured, base: Calibration, known: Sequence[Constant]) -> None:
+        self.rows = [holds_for(c, measured) for c in known]
+        self.names = [c.name for c in known]
+        self.prior = np.log([c.kind.prior for c in known])
+        self.pull = PULL / np.array([c.kind.spread for c in known])
+        self.values = measured.values(base)
+        self.measured = measured
+        self.log = np.log(measured.seconds)
+        self.weight = row_weights(measured)
+        self.groups = _apart(self.rows)
+        self.tiled = measured.take(np.tile(np.arange(len(measured)), len(self.groups)))
+
+    def at(self, x: Array) -> dict[str, Array]:
+        """The constants of each row where the fitted ones are exp(x)."""
+        values = {name: column.copy() for name, column in self.values.items()}
+        for name, rows, value in zip(self.names, self.rows, np.exp(x), strict=True):
+            values[name][rows] = value
+        return values
+
+    def residuals(self, x: Array) -> Array:
+        """Weighted errors of all rows, then the pull of the priors."""
+        errors = np.log(self.measured.cost(self.at(x)).time) - self.log
+        return np.concatenate([errors * self.weight, self.pull * (x - self.prior)])
+
+    def jacobian(self, x: Array) -> Array:
+        """Derivatives of the residuals, by forward differences."""
+        moved = [self.at(x + STEP * np.isin(np.arange(x.size), group)) for group in self.groups]
+        joined = {name: np.concatenate([m[name] for m in moved]) for name in self.values}
+        before = np.log(self.measured.cost(self.at(x)).time)
+        after = np.log(self.tiled.cost(joined).time).reshape(len(self.groups), -1)
+        matrix = np.zeros((before.size + x.size, x.size))
+        for group, change in zip(self.groups, (after - before) / STEP * self.weight, strict=True):
+            for i in group:
+                matrix[: before.size, i] = np.where(self.rows[i], change, 0.0)
+        matrix[before.size :] = np.diag(self.pull)
+        return matrix
+
+
+def _apart(rows: Sequence[NDArray[np.bool_]]) -> list[list[int]]:
+    """Groups of constants that share no row, found greedily."""
+    groups: list[list[int]] = []
+    taken: list[NDArray[np.bool_]] = []
+    for i, mine in enumerate(rows):
+        free = next((g for g, used in enumerate(taken) if not np.any(used & mine)), None)
+        if free is None:
+            groups.append([i])
+            taken.append(mine.copy())
+        else:
+            groups[free].append(i)
+            taken[free] |= mine
+    return groups
+
+
+def row_weights(measured: Measured) -> Array:
     """Weight of each row: sources count by the square root of their number of rows."""
-    names, index, count = np.unique(
-        np.array(measured.sources)[:, None], return_inverse=True, return_counts=True, axis=0
-    )
-    del names
+    _, index, count = np.unique(measured.sources, return_inverse=True, return_counts=True)
     weight = count[index.ravel()] ** -0.25
-    return np.asarray(weight / np.mean(weight[keep]))
+    return np.asarray(weight / np.mean(weight))
 
 
 def stamped(

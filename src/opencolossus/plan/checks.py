@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opencolossus.plan import accuracy, measured, rows
+from opencolossus.plan import accuracy, measured, memory_cases, rows
 from opencolossus.plan import calibrate as fitting
 from opencolossus.plan.accuracy import Progress
 from opencolossus.plan.measured import Measured
+from opencolossus.plan.memory_cases import MemoryFindings
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.software import Calibration
@@ -30,6 +31,15 @@ def validate(
     left_out = accuracy.leave_out(found, constants, found.sources, progress)
     collections = accuracy.leave_out(found, constants, found.families(), progress)
     return found, constants, errors, left_out, collections
+
+
+def memory(constants: Calibration) -> MemoryFindings:
+    """Price the shipped table of runs whose memory is known.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    return memory_cases.findings(constants)
 
 
 def calibrate(table: Path | None, quick: bool, progress: Progress | None = None) -> Calibration:

@@ -85,7 +85,6 @@ def code(
     calibration: Calibration,
     precision: Precision,
     imbalance: float = 1.0,
-    micro_scaling: bool = False,
 ) -> Code:
     """What ``software`` does, with the constants of its era.
 
@@ -96,7 +95,6 @@ def code(
         known = ", ".join(calibration.eras)
         raise UserError(f"software {software.name}: era {software.era!r} is not one of {known}")
     era: Era = calibration.eras[software.era]
-    scale = calibration.micro_scaling if micro_scaling else 1.0
     return Code.make(
         flash=float(software.flash_attention),
         native=float(software.native_attention),
@@ -108,18 +106,22 @@ def code(
         selective=-1.0 if software.selective_share is None else software.selective_share,
         selective_keeps=software.selective_keeps,
         width=4.0 if precision in ("fp32", "tf32") else 2.0,
+        frozen=software.frozen_bytes,
         framework=software.framework_memory,
         low=float(KINDS[precision] != "16"),
         compiled=float(software.compiled),
+        captured=float(software.captured),
+        gathers_context=float(software.context_exchange == "gather"),
+        overlap_experts=float(software.overlap_experts),
+        ports=software.gather_ports or 0,
         deduplicates=float(software.deduplicated_dispatch),
         elementwise=era.elementwise,
         routing=era.routing,
-        cast=era.cast * scale,
+        cast=era.cast,
         gap=era.gap,
         expert_gap=era.expert_gap,
         attention=era.attention,
         tensor_overlap=era.tensor_overlap * software.overlap_tensor,
-        expert_overlap=era.expert_overlap,
         dispatch=era.dispatch,
         gather=era.gather,
         step_gap=era.step_gap,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,18 @@ from opencolossus.plan import machines, rows
 from opencolossus.plan.resolve import resolved as resolve_row
 from opencolossus.plan.rows import Row, Rules, UnusableError
 from opencolossus.specs import calibration as calibrations
-from opencolossus.specs.software import Calibration, Software
+from opencolossus.specs.software import Calibration, Era, Software
 from opencolossus.step import law
 from opencolossus.step import memory as memories
-from opencolossus.step.columns import Array
+from opencolossus.step.columns import Array, Columns
 from opencolossus.step.layouts import FULL, NONE, SELECTIVE, Layouts
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.shape import Shape
+
+GPU_VALUES = ("matrix16", "matrix8", "matrix4", "memory", "older")
+ERA_VALUES = tuple(
+    name for name in Era.model_fields if name in {field.name for field in fields(Code)}
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,16 @@ class Measured:
     eras: tuple[str, ...]
     fabrics: tuple[str, ...]
     precisions: tuple[str, ...]
-    micro_scaled: NDArray[np.bool_]
     told_recompute: NDArray[np.bool_]
     seconds: Array
+    metrics: tuple[str, ...]
+    told_bytes: Array
+    """Of rows that tell of memory."""
     shape: Shape
     layouts: Layouts
     base_machine: Machine
     base_code: Code
+    overlap_tensor: Array
     software: tuple[Software, ...]
     unusable: tuple[tuple[str, str], ...]
 
@@ -52,62 +60,68 @@ class Measured:
         """The collection that each row belongs to: the prefix of its identifier."""
         return tuple(re.sub(r"-?\d+$", "", key) for key in self.keys)
 
-    def machine(self, calibration: Calibration) -> Machine:
-        """The machines, with the constants of ``calibration``."""
+    def take(self, index: NDArray[np.intp]) -> Measured:
+        """The rows at ``index``, which may name a row more than once."""
+        changes: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "unusable":
+                continue
+            if isinstance(value, tuple):
+                changes[field.name] = tuple(value[i] for i in index)
+            elif isinstance(value, Columns):
+                changes[field.name] = value.take(index)
+            else:
+                changes[field.name] = value[index]
+        return replace(self, **changes)
+
+    def values(self, calibration: Calibration) -> dict[str, Array]:
+        """The calibrated constants that hold for each row, by name."""
         reach = [
             calibration.gpus.get(name, calibration.gpus["hopper"]) for name in self.architectures
         ]
-        low = [
-            {"16": r.matrix16, "8": r.matrix8, "4": r.matrix4}[machines.KINDS[p]]
-            for r, p in zip(reach, self.precisions, strict=True)
-        ]
-        shares = np.array([calibration.fabrics.get(kind, 1.0) for kind in self.fabrics])
+        eras = [calibration.eras[name] for name in self.eras]
+        found = {name: np.array([getattr(r, name) for r in reach]) for name in GPU_VALUES}
+        found |= {name: np.array([getattr(era, name) for era in eras]) for name in ERA_VALUES}
+        found["fabric"] = np.array([calibration.fabrics.get(kind, 1.0) for kind in self.fabrics])
+        for name in ("link", "jitter"):
+            found[name] = np.full(len(self), getattr(calibration, name))
+        return found
+
+    def machine(self, values: Mapping[str, Array]) -> Machine:
+        """The machines, with the constants of each row."""
+        low = {"16": values["matrix16"], "8": values["matrix8"], "4": values["matrix4"]}
+        kinds = np.array([machines.KINDS[p] for p in self.precisions])
         return replace(
             self.base_machine,
-            matrix16=np.array([r.matrix16 for r in reach]),
-            older=np.array([r.older for r in reach]),
-            matrix=np.array(low),
-            reach=np.array([r.memory for r in reach]),
-            nic=self.base_machine.nic * shares,
-            link_reach=np.full(len(self), calibration.link),
+            matrix16=values["matrix16"],
+            older=values["older"],
+            matrix=np.select([kinds == k for k in low], list(low.values())),
+            reach=values["memory"],
+            nic=self.base_machine.nic * values["fabric"],
+            link_reach=values["link"],
         )
 
-    def code(self, calibration: Calibration) -> Code:
-        """The software, with the constants of ``calibration``."""
-        eras = [calibration.eras[name] for name in self.eras]
-        scale = np.where(self.micro_scaled, calibration.micro_scaling, 1.0)
-        overlap = np.array([float(s.overlap_tensor) for s in self.software])
-        values = {
-            name: np.array([getattr(era, name) for era in eras])
-            for name in (
-                "elementwise",
-                "routing",
-                "cast",
-                "gap",
-                "expert_gap",
-                "attention",
-                "tensor_overlap",
-                "expert_overlap",
-                "dispatch",
-                "gather",
-                "step_gap",
-            )
-        }
-        values["cast"] = values["cast"] * scale
-        values["tensor_overlap"] = values["tensor_overlap"] * overlap
-        return replace(self.base_code, jitter=np.full(len(self), calibration.jitter), **values)
+    def code(self, values: Mapping[str, Array]) -> Code:
+        """The software, with the constants of each row."""
+        found = {name: values[name] for name in ERA_VALUES}
+        found["tensor_overlap"] = values["tensor_overlap"] * self.overlap_tensor
+        return replace(self.base_code, jitter=values["jitter"], **found)
 
-    def predict(self, calibration: Calibration) -> law.Cost:
-        """Price every row."""
-        machine, code = self.machine(calibration), self.code(calibration)
+    def cost(self, values: Mapping[str, Array]) -> law.Cost:
+        """Price every row by constants of its own."""
+        machine, code = self.machine(values), self.code(values)
         one = law.layer_costs(self.shape, machine, code, self.layouts)
         return law.cost(self.shape, machine, code, self.layouts, one)
 
+    def predict(self, calibration: Calibration) -> law.Cost:
+        """Price every row."""
+        return self.cost(self.values(calibration))
+
     def memory(self, calibration: Calibration) -> memories.Memory:
         """Bytes per GPU of every row."""
-        return memories.memory(
-            self.shape, self.machine(calibration), self.code(calibration), self.layouts
-        )
+        values = self.values(calibration)
+        return memories.memory(self.shape, self.machine(values), self.code(values), self.layouts)
 
 
 def load(table: Path, rules: Path, calibration: Calibration | None = None) -> Measured:
@@ -145,13 +159,15 @@ def _stack(found: list[dict[str, Any]], left: list[tuple[str, str]]) -> Measured
         eras=tuple(item["software"].era for item in found),
         fabrics=column("fabric"),
         precisions=column("precision"),
-        micro_scaled=np.array(column("micro_scaled"), dtype=bool),
         told_recompute=np.array(column("told"), dtype=bool),
         seconds=np.array(column("seconds")),
+        metrics=column("metric"),
+        told_bytes=np.array(column("told_bytes")),
         shape=Shape.stack(column("shape")),
         layouts=Layouts.stack(column("layouts")),
         base_machine=Machine.stack(column("machine")),
         base_code=Code.stack(column("code")),
+        overlap_tensor=np.array([float(s.overlap_tensor) for s in column("software")]),
         software=column("software"),
         unusable=tuple(left),
     )
@@ -170,8 +186,7 @@ def _fill_recompute(measured: Measured, calibration: Calibration) -> Measured:
         return replace(measured, layouts=tried).memory(calibration).total
 
     none, selective, full = used(NONE), used(SELECTIVE), used(FULL)
-    # frozen layers need none of their inputs kept, which is most of the memory
-    lean = (none <= limit) | (measured.shape.trained < 1)
+    lean = none <= limit
     stage = np.where(lean, NONE, np.where(selective <= limit, SELECTIVE, FULL))
     high = np.where(stage == SELECTIVE, selective, full)
     share = np.clip((none - limit) / np.maximum(none - high, 1.0), 0.0, 1.0)

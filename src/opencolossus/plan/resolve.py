@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,8 @@ from opencolossus.step.shape import Shape
 
 LORA_SHARE = 0.002
 """Share of weights that adapters train: rank 16 in attention of Llama 2 70B (MLPerf reference)."""
+MEMORY, OUT_OF_MEMORY = "memory", "out_of_memory"
+"""Metrics of rows that tell bytes instead of seconds: how many, or that they did not suffice."""
 FABRICS = {"ethernet-roce": "spectrum-x-400", "omni-path": "quantum-hdr"}
 ETHERNET = {"ethernet-roce": "ethernet", "omni-path": "omni-path"}
 
@@ -31,7 +34,7 @@ def resolved(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]
     """
     entry = rows.platform(row, rules)
     software: Software = catalog.entry("software", rows.software(row, rules))
-    precision, scaled = rows.precision(row)
+    precision = rows.precision(row)
     shape = _shape(row, rules, software)
     layouts = _layouts(row, shape, software)
     told = rows.recompute(row)
@@ -61,8 +64,9 @@ def resolved(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]
         "architecture": architecture,
         "fabric": ETHERNET.get(entry["network"], fabric.kind),
         "precision": precision,
-        "micro_scaled": scaled,
         "told": told is not None,
+        "metric": row.text("metric"),
+        "told_bytes": row.number("value") * 1e9,
         "seconds": _seconds(row, shape, layouts),
         "shape": shape,
         "layouts": replace(layouts, recompute=np.asarray(RECOMPUTE[told or "none"])),
@@ -91,10 +95,11 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
     rank = known.get("kv_rank", 0.0)
     rope_size = known.get("rope_size", 0.0)
     head = known.get("head_size", width / heads)
+    ahead = _ahead(row, known)
     lora = "lora" in row.text("model_name").lower()
     return Shape.make(
-        layers=layers,
-        expert_layers=layers - dense_layers if experts else 0.0,
+        layers=layers + ahead,
+        expert_layers=layers + ahead - dense_layers if experts else 0.0,
         width=width,
         heads=heads,
         kv_heads=row.positive("n_kv_heads", known.get("kv_heads", heads)),
@@ -112,12 +117,19 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
         beside_experts=known.get("shared_experts", 0.0) * inner,
         vocabulary=vocabulary,
         embeddings=2.0 if gated else 1.0,
+        predictions=1.0 + ahead,
         rope=1.0 if gated else 0.0,
         norms=2.0,
         dropout=float(software.dropout),
         sequence=row.positive("seq_len", known.get("sequence")),
+        attended=known.get("attended", row.positive("seq_len", known.get("sequence"))),
         trained=LORA_SHARE if lora else 1.0,
     )
+
+
+def _ahead(row: Row, known: dict[str, float]) -> float:
+    """Modules that predict further tokens, unless the row says that it ran without."""
+    return 0.0 if "w/o MTP" in row.text("model_name") else known.get("mtp", 0.0)
 
 
 def _layers(row: Row, width: float, vocabulary: float) -> float | None:
@@ -166,12 +178,14 @@ def _layouts(row: Row, shape: Shape, software: Software) -> Layouts:
 
 
 def _seconds(row: Row, shape: Shape, layouts: Layouts) -> float:
-    """Step time of a row.
+    """Step time of a row; nothing where it tells of memory.
 
     Raises:
         UnusableError: its metric cannot be turned into one without a guess.
     """
     value, metric = row.positive("value"), row.text("metric")
+    if metric in (MEMORY, OUT_OF_MEMORY):
+        return math.nan
     tokens = float(layouts.batch * shape.sequence)
     gpus = row.positive("n_gpus")
     if metric == "step_time_s":

@@ -80,7 +80,7 @@ class Row:
     def about(self) -> str:
         """Everything that tells which software it was."""
         return " ".join(
-            self.text(k) for k in ("id", "source", "url_or_repo_path", "model_name", "notes")
+            self.text(k) for k in ("id", "source", "url_or_repo_path", "model_name", "gpu", "notes")
         )
 
 
@@ -179,14 +179,10 @@ def shard_group(row: Row) -> float:
     return 0.0
 
 
-def precision(row: Row) -> tuple[str, bool]:
-    """Precision of the linear layers, and whether it has a scale for every few elements."""
+def precision(row: Row) -> str:
+    """Precision of the linear layers."""
     text = row.text("precision").lower()
-    if "fp4" in text:
-        return "fp4", True
-    if "fp8" in text:
-        return "fp8", any(mark in text for mark in ("mx", "block"))
-    return "bf16", False
+    return "fp4" if "fp4" in text else "fp8" if "fp8" in text else "bf16"
 
 
 def schedule(row: Row) -> str:

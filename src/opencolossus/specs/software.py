@@ -25,6 +25,8 @@ class Software(Spec):
     """Whether its attention kernels use the matrix instructions of the newest GPUs."""
     sequence_parallel: bool = True
     gradient_bytes: Literal[2, 4] = 4
+    frozen_bytes: Literal[1, 2] = 2
+    """Per weight that is not trained."""
     overlap_gradients: bool = True
     overlap_weights: bool = True
     overlap_sends: bool = True
@@ -36,10 +38,18 @@ class Software(Spec):
     left out."""
     selective_keeps: Fraction = 1.0
     """Share of a layer's activations that selective recomputation keeps."""
+    context_exchange: Literal["ring", "gather"] = "ring"
+    """Whether context-parallel ranks pass keys and values round, or gather all of them first."""
+    overlap_experts: bool = False
+    """Whether tokens of one micro-batch travel to experts under the compute of another."""
     compiled: bool = False
-    """Whether kernels start without the host (CUDA graphs, XLA)."""
+    """Whether kernels of layers start without the host (CUDA graphs, XLA)."""
+    captured: bool = False
+    """Whether the whole step does."""
     deduplicated_dispatch: bool = False
     """Whether a token crosses to each server once, however many of its experts are there."""
+    gather_ports: Annotated[int, Field(ge=1)] | None = None
+    """Network ports of a server that one gathering of sharded weights uses; all if left out."""
     split_experts: bool = False
     """Whether tensor parallelism also splits each expert."""
     dropout: bool = False
@@ -64,7 +74,6 @@ class Era(Spec):
     attention: Positive = 0.7
     """Rate of the attention kernel over that of large matrix products."""
     tensor_overlap: Fraction = 0.5
-    expert_overlap: Fraction = 0.0
     dispatch: Positive = 0.6
     """Share of the network that all-to-all reaches."""
     gather: Positive = 0.8
@@ -103,8 +112,6 @@ class Calibration(Spec):
     link: Positive
     """Share of the scale-up line rate that collectives reach."""
     jitter: Ratio
-    micro_scaling: Positive
-    """Cost of MXFP8's block scales, as a multiple of ``Era.cast``."""
     eras: dict[str, Era]
     interval: dict[str, Positive]
     """Half-widths of 90 % intervals as ratios of step time, by how near the measurements are."""

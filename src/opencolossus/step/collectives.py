@@ -31,6 +31,8 @@ SWITCH_REACH = 0.84
 """Rate of in-network reduction relative to rings: bus bandwidths of 480 and 367 GB/s on 8 H100
 (same source) are 308 and 367 GB/s on each link, as the switch halves what crosses it."""
 
+ALL_PORTS = np.asarray(np.inf)
+
 
 def ring_factor(ranks: Array) -> Array:
     """(p - 1) / p: the share of a buffer that leaves each rank."""
@@ -64,19 +66,22 @@ def all_reduce_out(machine: Machine, nodes: Array, local: Array, size: Array) ->
     return np.minimum(ring, tree)
 
 
-def gather_time(machine: Machine, ranks: Array, stride: Array, size: Array) -> Array:
+def gather_time(
+    machine: Machine, ranks: Array, stride: Array, size: Array, ports: Array = ALL_PORTS
+) -> Array:
     """Seconds of an all-gather or reduce-scatter of a ``size`` B buffer.
 
     Args:
         ranks: members of the group.
         stride: distance between neighbours in the rank order; ``domain / stride`` of them share
             a scale-up domain, and drive as many network ports.
+        ports: the most of them that are used.
     """
     local = np.clip(np.floor(machine.domain / stride), 1.0, ranks)
     nodes = np.ceil(ranks / local)
     fast = machine.link * machine.link_reach
     inside = ring_factor(ranks) * size / fast + (local - 1) * HOP_UP
-    slow = np.minimum(local * _nic(machine, ranks * stride), fast)
+    slow = np.minimum(np.minimum(local, ports) * _nic(machine, ranks * stride), fast)
     hops = np.minimum(nodes - 1, 4 * np.log2(np.maximum(nodes, 1.0)))
     outside = ring_factor(ranks) * size / slow + (local - 1) * HOP_UP + hops * _hop(machine, nodes)
     return np.where(ranks > 1, START + np.where(nodes > 1, outside, inside), 0.0)
@@ -105,7 +110,13 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
     distinct = domains * (1 - (1 - 1 / domains) ** top)
     copies = np.where(code.deduplicates > 0, np.minimum(distinct, top), top)
     far = mine * copies * (1 - 1 / domains) * code.imbalance
-    near = mine * top * ring_factor(group) * code.imbalance
+    once = ranks * (1 - (1 - 1 / np.maximum(ranks, 1.0)) ** top)
+    near = (
+        mine
+        * np.where(code.deduplicates > 0, np.minimum(once, top), top)
+        * ring_factor(group)
+        * code.imbalance
+    )
     inside = near / (machine.link * machine.link_reach)
     outside = far / (_nic(machine, ranks * layouts.expert_tensor) * code.dispatch)
     spread = gather_time(machine, layouts.expert_tensor, np.asarray(1.0), mine * top)
@@ -114,11 +125,16 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
     return np.where(ranks > 1, START + hops + np.maximum(inside, outside), 0.0) + spread
 
 
-def kv_exchange(s: Shape, machine: Machine, layouts: Layouts, tokens: Array, core: Array) -> Array:
-    """Exposed seconds of ring context parallelism in one layer, forward and backward.
+def kv_exchange(
+    s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Array, core: Array
+) -> Array:
+    """Exposed seconds of context parallelism in one layer, forward and backward.
 
-    Keys and values travel context - 1 times round while the attention core works on what has
-    arrived (Liu et al. 2023, ring attention); the backward pass carries their gradients too.
+    In a ring, keys and values travel context - 1 times round while the attention core works on
+    what has arrived (Liu et al. 2023, ring attention); the backward pass carries their gradients
+    too. Or all of them are gathered before the core starts, and once more for the backward pass,
+    whose gradients are reduce-scattered (Llama team 2024, section 3.3.2): nothing hides that, but
+    any mask will do.
     """
     ring = layouts.context
     heads = np.maximum(s.kv_heads / layouts.tensor, 1.0)
@@ -127,7 +143,9 @@ def kv_exchange(s: Shape, machine: Machine, layouts: Layouts, tokens: Array, cor
     seconds = send_time(machine, layouts.tensor * np.minimum(ring, 2.0), message)
     forward = np.maximum(seconds - core / ring, 0.1 * seconds)
     backward = np.maximum(2 * seconds - 2.5 * core / ring, 0.2 * seconds)
-    return np.where(ring > 1, (ring - 1) * (forward + backward), 0.0)
+    around = np.where(ring > 1, (ring - 1) * (forward + backward), 0.0)
+    gathered = 3 * gather_time(machine, ring, layouts.tensor, ring * message)
+    return np.where(code.gathers_context > 0, gathered, around)
 
 
 def _nic(machine: Machine, span: Array) -> Array:

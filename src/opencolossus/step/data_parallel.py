@@ -57,11 +57,23 @@ def _replicated(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: L
     ahead = np.minimum(layouts.pipeline, layouts.micro_batches)
     spread = 1 / layouts.virtual + (1 - 1 / layouts.virtual) * ahead
     reduce, gather = reduce / code.gather, gather / code.gather
-    # gradients that are sharded (ZeRO-2) are reduced after every micro-batch, not once
-    rounds = np.where(layouts.zero >= 2, layouts.micro_batches, 1.0)
-    spread = np.where(layouts.zero >= 2, 1.0, spread)
+    rounds = reductions(layouts)
+    spread = np.where(rounds >= layouts.micro_batches, 1.0, spread)
     left = rounds * _uncovered(reduce, backward * spread * code.overlap_gradients)
-    return left + _uncovered(gather, forward * spread * code.overlap_weights)
+    left = left + _uncovered(gather, forward * spread * code.overlap_weights)
+    return left * code.gather  # alone, without compute beside it, messages have the whole network
+
+
+def reductions(layouts: Layouts) -> Array:
+    """How often a step reduces each gradient: once where every rank keeps them whole.
+
+    Where they are sharded (ZeRO-2), after each micro-batch; but an interleaved schedule works on
+    as many micro-batches as there are stages before it leaves a chunk, so that their gradients
+    are added up before (Chu et al. 2025, Scaling Llama 3 training, section 3).
+    """
+    each = layouts.micro_batches
+    grouped = np.where(layouts.virtual > 1, np.ceil(each / layouts.pipeline), each)
+    return np.where(layouts.zero >= 2, grouped, 1.0)
 
 
 def _exchange(
@@ -95,8 +107,10 @@ def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     dense = shapes.layer_weights(s) / (s.layers * layouts.tensor)
     ways = layouts.expert * layouts.expert_tensor
     routed = shapes.routed_weights(s) / (s.layers * ways)
-    gather = _exchange_layer(machine, layouts, dense, routed, np.asarray(2.0)) / code.gather
-    reduce = _exchange_layer(machine, layouts, dense, routed, code.gradient) / code.gather
+    ports = np.where(code.ports > 0, code.ports, np.inf)
+    gather = _exchange_layer(machine, layouts, dense, routed, np.asarray(2.0), ports)
+    reduce = _exchange_layer(machine, layouts, dense, routed, code.gradient, ports)
+    gather, reduce = gather / code.gather, reduce / code.gather
     reduce = reduce * s.trained
     forward = one.forward + one.gap / 3
     backward = one.total - forward
@@ -104,15 +118,16 @@ def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     extra = extra + joined(backward, gather + reduce) - backward
     stage = np.minimum(slots(s.layers, layouts), s.layers)
     across = _across_groups(s, machine, code, layouts)
-    return layouts.micro_batches * stage * extra + gather + reduce + across
+    alone = layouts.micro_batches * stage * extra + gather + reduce
+    return alone * code.gather + across
 
 
 def _exchange_layer(
-    machine: Machine, layouts: Layouts, dense: Array, routed: Array, width: Array
+    machine: Machine, layouts: Layouts, dense: Array, routed: Array, width: Array, ports: Array
 ) -> Array:
-    seconds = gather_time(machine, layouts.sharers, _stride(layouts), dense * width)
+    seconds = gather_time(machine, layouts.sharers, _stride(layouts), dense * width, ports)
     stride = layouts.expert * layouts.expert_tensor
-    experts = gather_time(machine, layouts.expert_replicas, stride, routed * width)
+    experts = gather_time(machine, layouts.expert_replicas, stride, routed * width, ports)
     return seconds + np.where(routed > 0, experts, 0.0)
 
 

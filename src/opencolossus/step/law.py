@@ -101,7 +101,7 @@ def cost(shape: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     parts = Cost(
         compute=per * scale * (one.compute - one.recompute) + (compute - inside),
         recompute=per * scale * one.recompute,
-        gaps=per * scale * one.gap + code.step_gap,
+        gaps=per * scale * one.gap + code.step_gap * (1 - code.captured),
         tensor=per * scale * (one.tensor + one.recompute_communication),
         context=per * scale * one.context,
         expert=per * scale * one.expert,

@@ -77,12 +77,22 @@ class Code(Columns):
     """Share of a layer's activations that ``selective`` keeps (beside unfused scores)."""
     width: Array
     """Bytes per weight and activation: 2, or 4 where the run is in 32 bits."""
+    frozen: Array
+    """The same of weights that are not trained."""
     framework: Array
     """Bytes that the driver's context, libraries and communicators hold."""
     low: Array
     """1 where linear layers run in FP8 or below."""
     compiled: Array
-    """1 where the step is captured or compiled, so that kernels start without the host."""
+    """1 where layers are captured or compiled, so that their kernels start without the host."""
+    captured: Array
+    """1 where the whole step is."""
+    gathers_context: Array
+    """1 where context-parallel ranks gather all keys and values, 0 where they pass them round."""
+    overlap_experts: Array
+    """1 where tokens of one micro-batch travel to experts under the compute of another."""
+    ports: Array
+    """Network ports of a server that one gathering of sharded weights uses; 0 for all."""
     deduplicates: Array
     """1 where a token crosses to each server once, however many of its experts are there."""
 
@@ -100,8 +110,6 @@ class Code(Columns):
     """Rate of the attention kernel over that of matrix products."""
     tensor_overlap: Array
     """Share of tensor-parallel communication hidden under products."""
-    expert_overlap: Array
-    """Share of expert dispatch and combine hidden under other work."""
     dispatch: Array
     """Share of the network's bandwidth that all-to-all reaches."""
     gather: Array

@@ -17,7 +17,13 @@ from opencolossus.step import shape as shapes
 from opencolossus.step.columns import Array, Columns
 from opencolossus.step.layouts import DUALPIPE, FULL, SELECTIVE, Layouts
 from opencolossus.step.machine import Code, Machine
-from opencolossus.step.pipeline import in_flight, in_flight_last, slots
+from opencolossus.step.pipeline import (
+    in_flight,
+    in_flight_last,
+    in_flight_second,
+    slots,
+    stage_layers,
+)
 from opencolossus.step.shape import Shape
 
 
@@ -78,19 +84,24 @@ def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memo
     tokens = layouts.micro_batch * shape.sequence / layouts.context
     copies = np.where(layouts.schedule == DUALPIPE, 2.0, 1.0)
     whole, kept = _activations(shape, code, layouts, tokens)
-    stage = np.minimum(slots(shape.layers, layouts), shape.layers)
-    first = in_flight(layouts) * stage * kept
     logits = 6 * tokens * shape.vocabulary / layouts.tensor
-    last = in_flight_last(layouts) * stage * kept + logits
+    ends, inner = stage_layers(shape.layers, layouts)
+    first = np.maximum(in_flight(layouts) * ends, in_flight_second(layouts) * inner) * kept
+    last = in_flight_last(layouts) * ends * kept + logits
     alone = layouts.pipeline <= 1
     held = np.where(alone, first + logits, np.maximum(first, last))
+    # what an interleaved schedule adds up of one chunk before ZeRO-2 shares it out
+    chunk = (layouts.zero == 2) & (layouts.virtual > 1)
+    partial = np.where(chunk, (states.dense + states.routed) / layouts.virtual, 0.0)
     trained = np.maximum(shape.trained, 0.01)
     gathered = np.where(layouts.zero >= 3, 4 * (states.layer + states.routed_layer), 0.0)
     working = np.where(layouts.recompute == FULL, whole, 0.0)
     buffers = 4 * tokens * shape.width
     return Memory(
-        weights=code.width * copies * states.sharded(layouts.zero >= 3),
-        gradients=trained * code.gradient * copies * states.sharded(layouts.zero >= 2),
+        weights=np.where(shape.trained < 1, code.frozen, code.width)
+        * copies
+        * states.sharded(layouts.zero >= 3),
+        gradients=trained * code.gradient * (copies * states.sharded(layouts.zero >= 2) + partial),
         optimiser=trained * np.where(code.width > 2, 8, 12) * states.sharded(layouts.zero >= 1),
         activations=held * code.width / 2,
         temporary=gathered + working + buffers,

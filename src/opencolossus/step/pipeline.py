@@ -38,15 +38,25 @@ def slots(layers: Array, layouts: Layouts) -> Array:
     return ceil_div(layers, chunks) * layouts.virtual
 
 
-def stage_times(layers: Array, layouts: Layouts, layer: Array, head: Array) -> tuple[Array, Array]:
-    """Seconds per micro-batch of the slowest stage and of the mean stage.
+def stage_layers(layers: Array, layouts: Layouts) -> tuple[Array, Array]:
+    """Layers of the stages at both ends, and of the fullest stage between them.
 
-    The head stands on the last stage. Where the layers do not fill all chunks, the first and the
-    last stage are the ones that have fewer, as Megatron-LM places them.
+    Where the layers do not fill all chunks, the ends go short of them, by one for each chunk at
+    most, as Megatron-LM places them and Llama 3 did (Llama team 2024, section 3.3.2).
     """
     full = slots(layers, layouts)
     missing = full * layouts.pipeline - layers
-    last = full - np.minimum(missing, np.maximum(np.floor(missing / 2), 1.0)) * (missing > 0)
+    less = np.minimum(np.maximum(np.floor(missing / 2), 1.0), layouts.virtual) * (missing > 0)
+    ends = np.where(layouts.pipeline > 1, np.maximum(full - less, 0.0), layers)
+    return ends, np.minimum(full, layers)
+
+
+def stage_times(layers: Array, layouts: Layouts, layer: Array, head: Array) -> tuple[Array, Array]:
+    """Seconds per micro-batch of the slowest stage and of the mean stage.
+
+    The head stands on the last stage, which has fewer layers where they do not fill all chunks.
+    """
+    last, full = stage_layers(layers, layouts)
     middle = np.where(layouts.pipeline > 1, full * layer, 0.0)
     slowest = np.maximum(middle, last * layer + head)
     return slowest, (layers * layer + head) / layouts.pipeline
@@ -91,6 +101,15 @@ def in_flight(layouts: Layouts) -> Array:
     held = np.where(layouts.schedule == ZB_H2, 2 * p - 1, held)
     held = np.where(layouts.schedule == DUALPIPE, p + 1, held)
     return np.minimum(held, layouts.micro_batches)
+
+
+def in_flight_second(layouts: Layouts) -> Array:
+    """The same for the second stage, which is two chunks (or one micro-batch) behind the first."""
+    p, v = layouts.pipeline, layouts.virtual
+    held = np.where(v > 1, (2 * (p - 2) + (v - 1) * group(layouts) + 1) / v, p - 1)
+    held = np.where(layouts.schedule == ZB_H2, 2 * p - 3, held)
+    held = np.where(layouts.schedule == DUALPIPE, p + 1, held)
+    return np.clip(held, 0.0, layouts.micro_batches)
 
 
 def in_flight_last(layouts: Layouts) -> Array:

@@ -38,6 +38,9 @@ class Shape(Columns):
     vocabulary: Array
     embeddings: Array
     """Tables of vocabulary x width: 1 tied, 2 not."""
+    predictions: Array
+    """Tokens that each position predicts: 1, or more with multi-token prediction, whose modules
+    count as layers."""
     rope: Array
     """1 where queries and keys are rotated."""
     norms: Array
@@ -45,6 +48,8 @@ class Shape(Columns):
     dropout: Array
     """Masks written per layer and token: 1 for the GPT of 2019-2022, 0 for newer models."""
     sequence: Array
+    attended: Array
+    """Tokens of a document within a packed sequence; attention stays inside."""
     trained: Array
     """Share of the weights that gets gradients: 1, or nearly 0 for LoRA."""
 
@@ -76,10 +81,12 @@ class Shape(Columns):
             beside_experts=beside,
             vocabulary=model.vocabulary,
             embeddings=1 if model.tied_embeddings else 2,
+            predictions=1,
             rope=1 if model.positions == "rope" else 0,
             norms=4 if model.norm_placement == "sandwich" else 2,
             dropout=dropout,
             sequence=sequence,
+            attended=sequence,
             trained=trained,
         )
 

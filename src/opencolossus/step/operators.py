@@ -1,0 +1,127 @@
+"""What one micro-batch computes in each part of a layer on one GPU: seconds both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from opencolossus.step.columns import Array
+from opencolossus.step.compute import attention_times, product_times, streaming_time
+from opencolossus.step.layouts import Layouts
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.shape import Shape
+
+
+@dataclass
+class Pass:
+    """Running sums of one kind of layer."""
+
+    forward: Array
+    data: Array
+    weight: Array
+    memory: Array
+
+    def product(
+        self, machine: Machine, code: Code, m: Array, k: Array, n: Array, count: Array
+    ) -> None:
+        """Add a linear layer, with the quantisation of its operands where it runs in FP8."""
+        forward, data, weight = product_times(machine, m, k, n, count, code.low)
+        there = (m * k * n > 0) * code.low * code.cast * count
+        cast_in = there * streaming_time(machine, 4 * m * k)  # read 2 B, write two copies of 1 B
+        cast_out = there * streaming_time(machine, 4 * m * n)
+        self.forward = self.forward + forward + cast_in
+        self.data = self.data + data + cast_out
+        self.weight = self.weight + weight
+        self.memory = self.memory + cast_in + cast_out
+
+    def stream(self, forward: Array, backward: Array) -> None:
+        """Add memory-bound work, in seconds."""
+        self.forward = self.forward + forward
+        self.data = self.data + backward
+        self.memory = self.memory + forward + backward
+
+
+def start() -> Pass:
+    return Pass(*(np.asarray(0.0) for _ in range(4)))
+
+
+def attention(
+    s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Array
+) -> tuple[Pass, Array]:
+    """One attention block with its norms and residual; and its core's forward seconds."""
+    tp = layouts.tensor
+    one = np.asarray(1.0)
+    total = start()
+    latent = s.kv_rank > 0
+    plain = np.where(latent, 0.0, s.head_size * (s.heads + 2 * s.kv_heads) / tp)
+    total.product(machine, code, tokens, s.width, plain, one)
+    down = np.where(latent, s.query_rank + s.kv_rank + s.rope_size, 0.0)
+    total.product(machine, code, tokens, s.width, down, one)
+    total.product(machine, code, tokens, s.query_rank, latent * s.heads * s.key_size / tp, one)
+    up = latent * s.heads * (s.head_size + s.value_size) / tp
+    total.product(machine, code, tokens, s.kv_rank, up, one)
+    total.product(machine, code, tokens, s.heads * s.value_size / tp, s.width, one)
+    heads = s.heads / tp
+    forward, backward = attention_times(
+        machine, code, tokens, np.minimum(s.attended, s.sequence), heads, s.key_size + s.value_size
+    )
+    total.forward = total.forward + forward
+    total.data = total.data + backward
+    split = np.where(code.sequence_parallel > 0, tp, 1.0)
+    norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
+    turned = tokens * s.rope * 2 * s.head_size * (s.heads + s.kv_heads) / tp
+    elements = code.elementwise * 2 * np.stack(np.broadcast_arrays(norms, turned)).sum(axis=0)
+    seconds = streaming_time(machine, elements)
+    total.stream(seconds, 1.4 * seconds)
+    # adapters beside the two products: their input is dropped out and read, their output added
+    beside = tokens * (2 * s.width + (s.head_size * (2 * s.heads + 2 * s.kv_heads) + s.width) / tp)
+    seconds = streaming_time(machine, np.where(s.trained < 1, 2 * 3 * beside, 0.0))
+    total.stream(seconds, seconds)
+    return total, forward
+
+
+def feed_forward(
+    machine: Machine, code: Code, layouts: Layouts, tokens: Array, s: Shape, inner: Array
+) -> Pass:
+    """A dense network of ``inner`` with its norm, activation and residual."""
+    tp = layouts.tensor
+    one = np.asarray(1.0)
+    total = start()
+    total.product(machine, code, tokens, s.width, inner * (s.matrices - 1) / tp, one)
+    total.product(machine, code, tokens, inner / tp, s.width, one)
+    split = np.where(code.sequence_parallel > 0, tp, 1.0)
+    norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
+    activation = tokens * inner * s.matrices / tp
+    seconds = streaming_time(machine, code.elementwise * 2 * (norms + activation))
+    total.stream(seconds, 1.6 * seconds)
+    return total
+
+
+def experts(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Array) -> Pass:
+    """Routed experts with what stands beside them, permutation included."""
+    total = feed_forward(machine, code, layouts, tokens, s, s.beside_experts)
+    local = np.maximum(s.experts / layouts.expert, 1e-9)
+    per_rank = tokens * layouts.expert_tensor / layouts.tensor
+    routed = per_rank * s.experts_per_token * code.imbalance
+    rows = routed / local
+    inner = s.expert_feed_forward / layouts.expert_tensor
+    there = s.experts > 0
+    total.product(machine, code, rows, s.width * there, inner * (s.matrices - 1), local)
+    total.product(machine, code, rows, inner * there, s.width, local)
+    permuted = 4 * routed * s.width * code.routing
+    activation = routed * inner * s.matrices * code.elementwise
+    seconds = streaming_time(machine, 2 * (permuted + activation) * there)
+    total.stream(seconds, 1.6 * seconds)
+    return total
+
+
+def head(
+    s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Array
+) -> tuple[Array, Array]:
+    """Logits and loss: 16-bit products, then softmax and cross-entropy in 32 bits."""
+    columns = s.vocabulary / layouts.tensor
+    zero, one = np.asarray(0.0), np.asarray(1.0)
+    forward, data, weight = product_times(machine, tokens, s.width, columns, one, zero)
+    loss = streaming_time(machine, code.elementwise * tokens * columns * 10)
+    return s.predictions * (forward + loss), s.predictions * (data + weight * s.trained + loss)
