@@ -14,7 +14,7 @@ from opencolossus.specs.cluster import Cluster, Delivery
 from opencolossus.specs.document import Calendar, Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Run
-from opencolossus.specs.site import HeatWave, Site
+from opencolossus.specs.site import Hall, HeatWave, Site
 from opencolossus.specs.sources import Battery, Generators, Grid, Order, Outage, Permit
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.record import Record
@@ -373,3 +373,12 @@ def test_a_calendar_before_the_first_delivery_is_named() -> None:
 def test_no_calendar_is_named() -> None:
     with pytest.raises(UserError, match="calendar"):
         simulate(small(calendar=None), planner=plain)
+
+
+def test_halls_without_room_are_named() -> None:
+    tight = BASE.model_copy(update={"halls": Hall(count=2, gpus=1024)})
+    with pytest.raises(UserError, match=r"site\.halls has places for 2,048 GPUs.*4,096"):
+        simulate(small(site=tight), planner=plain)
+    narrow = BASE.model_copy(update={"halls": Hall(count=512, gpus=8)})
+    with pytest.raises(UserError, match=r"site\.halls\.gpus \(8\) is less than one rack"):
+        simulate(small(site=narrow), planner=plain)

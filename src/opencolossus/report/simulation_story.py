@@ -32,8 +32,9 @@ LOSSES = {
 def story(record: Record) -> list[str]:
     """What happened, in five sentences."""
     s = record.summary
-    told = [_power_sentence(s), _tokens_sentence(s), _time_sentence(s), *told_event(record)]
-    told.append(_bill_sentence(s))
+    told = [_power_sentence(s), _tokens_sentence(s), _time_sentence(s)]
+    event, used, bill = told_event(record), _used(s), _bill(s)
+    told += [*event, f"{used}; {bill}."] if event else [f"{used}.", f"{bill[0].upper()}{bill[1:]}."]
     return [*told, _runs_sentence(s)] if "runs" in s else told
 
 
@@ -89,13 +90,19 @@ def _sources(s: dict[str, Any]) -> str:
     return ", ".join(f"{v / total:.0%} from {k}" for k, v in shares if v / total >= 0.005)
 
 
-def _bill_sentence(s: dict[str, Any]) -> str:
+def _used(s: dict[str, Any]) -> str:
+    return (
+        f"The site used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted {_emitted(s)}, "
+        f"and took {_water(s)}"
+    )
+
+
+def _bill(s: dict[str, Any]) -> str:
     usd = s["usd"]
     running = sum(usd[name] for name in ("energy", "demand", "rent", "maintenance", "water"))
     return (
-        f"The site used {amount(s['energy'], units.ENERGY)}, {_sources(s)}, emitted {_emitted(s)}, "
-        f"and took {_water(s)}; power and water cost {amount(running, units.MONEY)}, beside "
-        f"{amount(usd['hardware'], units.MONEY)} of servers."
+        f"power, generators and water cost {amount(running, units.MONEY)}, beside "
+        f"{amount(usd['hardware'], units.MONEY)} of servers"
     )
 
 

@@ -46,7 +46,7 @@ class Quantity:
             except UnitError as error:
                 raise self._refused(str(error)) from None
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._refused(f"{value!r} is not a {self.dimension.name}")
+            raise self._refused(f"{value!r} is not {units.article(self.dimension.name)}")
         elif info.context and info.context.get("units_required") and not self._clear(value):
             raise self._refused(f"{value:g} has no unit")
         if not math.isfinite(value):

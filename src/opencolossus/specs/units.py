@@ -214,6 +214,11 @@ class UnitError(ValueError):
     """A text that is not a quantity of the wanted dimension."""
 
 
+def article(name: str) -> str:
+    """The name with "a" or "an" before it."""
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
 def parse(text: str, dimension: Dimension) -> float:
     """Read a quantity such as ``"43 MW"`` and return it in SI units.
 
@@ -223,7 +228,9 @@ def parse(text: str, dimension: Dimension) -> float:
     body, money = _split_money(text.strip(), dimension)
     match = _NUMBER.match(body)
     if match is None or not match.group().strip(",_"):
-        raise UnitError(f"{text!r} is not a {dimension.name}; write it like {dimension.example!r}")
+        raise UnitError(
+            f"{text!r} is not {article(dimension.name)}; write it like {dimension.example!r}"
+        )
     number = float(match.group().replace(",", "").replace("_", ""))
     unit = money + body[match.end() :].strip()
     if unit == "" and not dimension.bare and number != 0:
@@ -247,7 +254,7 @@ def _split_money(text: str, dimension: Dimension) -> tuple[str, str]:
 def _wrong_unit(text: str, unit: str, dimension: Dimension) -> str:
     other = next((d.name for d in DIMENSIONS if unit and unit in d.units), None)
     what = f"{unit!r} is a unit of {other}" if other else f"{unit!r} is not a known unit"
-    return f"{text!r}: {what}, but this is a {dimension.name}; write it like {dimension.example!r}"
+    return f"{text!r}: {what}, but this is {article(dimension.name)}; write it like {dimension.example!r}"
 
 
 def show(value: float, dimension: Dimension, digits: int = 12) -> str:

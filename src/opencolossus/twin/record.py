@@ -103,6 +103,8 @@ class Record:
         (folder / FILES[3]).write_text(self.summary_json() + "\n", encoding="utf-8")
         for name, text in extra.items():
             (folder / name).write_text(text, encoding="utf-8")
+        for path in (*folder.iterdir(), folder):
+            _sync(path)
 
 
 def read(folder: Path) -> Record:
@@ -137,6 +139,15 @@ def read(folder: Path) -> Record:
 
 def _is_record(folder: Path) -> bool:
     return folder.is_dir() and all((folder / FILES[i]).is_file() for i in (0, 3))
+
+
+def _sync(path: Path) -> None:
+    """Wait until ``path`` is on the disk: a name must not outlive what it names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _swap(part: Path, folder: Path) -> None:

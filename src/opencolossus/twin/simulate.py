@@ -17,6 +17,7 @@ from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.failures import Failures
+from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Generators
 from opencolossus.specs.units import POWER, show
 from opencolossus.twin import planner as planners
@@ -130,6 +131,7 @@ def _scene(description: Description, luck: float) -> Scene:
             "simulate needs a calendar; write it like "
             "calendar: {start: 2024-07-01, end: 2024-12-31}"
         )
+    _fits(site, cluster)
     failures = cluster.failures or _default_failures()
     cluster = cluster.model_copy(update={"failures": failures})
     description = description.model_copy(update={"cluster": cluster})
@@ -145,6 +147,24 @@ def _scene(description: Description, luck: float) -> Scene:
         fabric=_fabric(cluster),
         luck=luck,
     )
+
+
+def _fits(site: Site, cluster: Cluster) -> None:
+    """Whether the halls have places for all GPUs, and each for a rack."""
+    if site.halls is None:
+        return
+    places = site.halls.count * site.halls.gpus
+    if places < cluster.gpus:
+        raise UserError(
+            f"site.halls has places for {places:,} GPUs, but the cluster has {cluster.gpus:,}; "
+            f"add halls or take GPUs away"
+        )
+    for name, pool in cluster.pools.items():
+        if pool.rack is not None and pool.rack.gpus > site.halls.gpus:
+            raise UserError(
+                f"site.halls.gpus ({site.halls.gpus}) is less than one rack of "
+                f"cluster.pools.{name} ({pool.rack.gpus}); choose larger halls"
+            )
 
 
 def _fabric(cluster: Cluster) -> Clos:
