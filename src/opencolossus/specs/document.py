@@ -39,7 +39,7 @@ class Description(Spec):
 
     name: str
     site: Site | None = None
-    """The machine at hand if left out."""
+    """Power, cooling and prices; not counted if left out."""
     cluster: Cluster | None = None
     """The machine at hand if left out."""
     model: Model
@@ -52,6 +52,6 @@ class Description(Spec):
             raise ValueError(
                 f"run.sequence ({self.run.sequence}) exceeds model.context ({self.model.context})"
             )
-        if (self.site is None) != (self.cluster is None):
-            raise ValueError("give site and cluster together, or neither for the machine at hand")
+        if self.site is not None and self.cluster is None:
+            raise ValueError("site needs a cluster that stands on it, for example h100-1024")
         return self

@@ -34,7 +34,7 @@ class Quantity:
     ) -> dict[str, Any]:
         text = {
             "type": "string",
-            "description": f"a {self.dimension.name}",
+            "description": units.article(self.dimension.name),
             "examples": [self.dimension.example],
         }
         return {"anyOf": [text, {"type": "number"}]} if self.dimension.bare else text

@@ -81,6 +81,8 @@ class Layout(Spec):
     """Sequences."""
     zero: Annotated[int, Field(ge=0, le=3)] = 1
     """What data-parallel ranks share: 1 optimiser states, 2 gradients too, 3 weights too (FSDP)."""
+    shard_group: NonNegativeInt = 0
+    """Ranks that share one copy, the other groups holding replicas of it (HSDP); 0 for all."""
     recompute: Literal["none", "selective", "full"] = "none"
 
 
@@ -99,6 +101,8 @@ class Run(Spec):
     sequence: PositiveInt
     """Tokens per sequence."""
     precision: Precision = "bf16"
+    compile: Literal["auto", "none", "functions", "blocks"] = "auto"
+    """What ``train`` compiles: small functions between matrix products (CPU), or whole blocks."""
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     start: date | None = None

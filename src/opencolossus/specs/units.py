@@ -254,7 +254,8 @@ def _split_money(text: str, dimension: Dimension) -> tuple[str, str]:
 def _wrong_unit(text: str, unit: str, dimension: Dimension) -> str:
     other = next((d.name for d in DIMENSIONS if unit and unit in d.units), None)
     what = f"{unit!r} is a unit of {other}" if other else f"{unit!r} is not a known unit"
-    return f"{text!r}: {what}, but this is {article(dimension.name)}; write it like {dimension.example!r}"
+    wanted = article(dimension.name)
+    return f"{text!r}: {what}, but this is {wanted}; write it like {dimension.example!r}"
 
 
 def show(value: float, dimension: Dimension, digits: int = 12) -> str:
