@@ -2,17 +2,23 @@
 
 Prints seconds of processor time and the peak of memory. The plans are searched by the planner;
 what it takes is printed beside the rest.
+
+    python benchmarks/twin.py [--json FILE]
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import resource
 import subprocess
 import sys
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from record import processor, save
 from rich.console import Console
 from rich.table import Table
 
@@ -48,61 +54,90 @@ class Watched:
 
 
 def whole() -> Description:
-    """All GPUs are there from the first day on, and the run never ends."""
+    """A million GPUs of one kind from the first day on, with power and places for all."""
     given = load(EXAMPLES / "million.yaml").description
-    assert given.cluster is not None
-    pools = {
-        name: pool.model_copy(update={"deliveries": ()})
-        for name, pool in given.cluster.pools.items()
-    }
+    cluster, site = given.cluster, given.site
+    assert cluster is not None
+    assert site is not None
+    assert site.halls is not None
+    kind = max(cluster.pools.values(), key=lambda pool: pool.gpus)
+    gpus = -(-1_000_000 // kind.node.gpus) * kind.node.gpus
+    pools = {"all": kind.model_copy(update={"gpus": gpus, "deliveries": ()})}
+    plant = site.power["southaven-gigawatt"].model_copy(update={"count": 80})
     start, end = date(2026, 10, 1), date(2027, 9, 30)
-    run = given.run.model_copy(update={"tokens": 1e18, "start": start})
     return given.model_copy(
         update={
-            "cluster": given.cluster.model_copy(update={"pools": pools}),
-            "run": run,
+            "site": site.model_copy(
+                update={
+                    "power": site.power | {"southaven-gigawatt": plant},
+                    "halls": site.halls.model_copy(update={"count": 50}),
+                }
+            ),
+            "cluster": cluster.model_copy(update={"pools": pools}),
+            "run": given.run.model_copy(update={"tokens": 1e18, "start": start}),
             "calendar": Calendar(start=start, end=end),
         }
     )
 
 
-def measure(name: str) -> str:
-    """Play one example; return a row of numbers."""
+def measure(name: str) -> dict[str, Any]:
+    """Play one example; return what it took."""
     description = whole() if name == "whole" else load(EXAMPLES / f"{name}.yaml").description
     watched = Watched()
     begin = time.process_time()
     record = simulate(description, planner=watched)
     total = time.process_time() - begin
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    hours, failures = record.hours.size, record.failures["time"].size
-    gpus = int(record["gpus.job"].max())
-    return f"{gpus} {hours} {failures} {watched.searches} {watched.seconds} {total} {memory}"
+    return {
+        "case": CASES[name],
+        "gpus": int(record["gpus.job"].max()),
+        "hours": int(record.hours.size),
+        "failures": int(record.failures["time"].size),
+        "plans": watched.searches,
+        "planning_s": round(watched.seconds, 3),
+        "total_s": round(total, 3),
+        "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print a table."""
+    table = Table(title="The twin on one core", title_justify="left")
+    columns = {
+        "GPUs": "gpus",
+        "hours": "hours",
+        "failures": "failures",
+        "plans": "plans",
+        "planning, s": "planning_s",
+        "all, s": "total_s",
+        "memory, MB": "memory_mb",
+    }
+    table.add_column("")
+    for title in columns:
+        table.add_column(title, justify="right")
+    for row in rows:
+        values = [row[key] for key in columns.values()]
+        shown = [f"{v:.2f}" if isinstance(v, float) else f"{v:,}" for v in values]
+        table.add_row(row["case"], *shown)
+    Console(width=120).print(table)
 
 
 def main() -> None:
     """Measure every case in a process of its own, so that memory is its own too."""
-    table = Table(title="The twin on one core", title_justify="left")
-    for column in ("", "GPUs", "hours", "failures", "plans", "planning, s", "all, s", "memory, MB"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, text in CASES.items():
-        command = [sys.executable, __file__, name]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        gpus, hours, failures, searches, planning, total, memory = map(float, found)
-        table.add_row(
-            text,
-            f"{gpus:,.0f}",
-            f"{hours:,.0f}",
-            f"{failures:,.0f}",
-            f"{searches:.0f}",
-            f"{planning:.2f}",
-            f"{total:.2f}",
-            f"{memory / 1e6:.0f}",
-        )
-    Console(width=120).print(table)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(measure(asked.one)))
+        return
+    rows = []
+    for name in CASES:
+        command = [sys.executable, __file__, "--one", name]
+        found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        rows.append(json.loads(found))
+    show(rows)
+    save(asked.json, "The twin on one core", processor(), rows=rows)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(measure(sys.argv[1]))
-    else:
-        main()
+    main()
