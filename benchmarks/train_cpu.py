@@ -1,243 +1,186 @@
 """Training speed on a CPU, ours and that of others side by side in one run.
 
-    python benchmarks/train_cpu.py [--threads 2] [--rounds 5] [--steps 3] [--quick]
+    python benchmarks/train_cpu.py [--only dense|experts] [--peers DIR] [--json FILE]
 
 Each contender runs in a process of its own and takes its steps while the others wait: forward,
-backward, clipping at 1.0, fused AdamW. A first round finds the best mode of each; these then run
-in turns. The table gives medians of tokens per second by the clock, and by the CPU time of the
-process (tokens / (CPU seconds / threads)), which other work on the machine disturbs less.
+backward, clipping at 1.0, fused AdamW. First every mode of every contender takes a few steps
+(`--json` keeps these trials, and a second call with the same file does not repeat them); then the
+best mode of each runs in turns until the time is over. The table gives medians of tokens per
+second by the clock, and by the CPU time of the process (tokens / (CPU seconds / threads)), which
+other work on the machine disturbs less.
+
+litgpt needs packages that clash with others; put it into a folder of its own and name that:
+
+    pip install --no-deps --target peers litgpt lightning pytorch-lightning lightning-utilities \\
+        torchmetrics jsonargparse
+    python benchmarks/train_cpu.py --peers peers
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing as mp
+import json
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-Mode = tuple[str, bool]
-MODES: list[Mode] = [
-    (kind, compiled) for compiled in (False, True) for kind in ("fp32", "autocast", "bf16")
-]
+import record
+from train_runner import OURS, Entry, Runner, Setting
+
+KINDS = ("bf16", "autocast", "fp32")
 
 
-@dataclass
-class Entry:
-    """What was measured of one contender in one mode."""
-
-    group: str
-    name: str
-    mode: Mode
-    first: float = 0.0
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    error: str = ""
-
-    @property
-    def label(self) -> str:
-        """The mode in words."""
-        kind, compiled = self.mode
-        kind = {"bf16": "bf16 weights"}.get(kind, kind)
-        if self.name == "this project":
-            kind = {"bf16": "bf16, fp32 masters"}.get(self.mode[0], kind)
-        return f"{kind}, {'compiled' if compiled else 'eager'}"
+def modes(group: str, names: list[str]) -> Iterator[Entry]:
+    """Every mode of every contender; ours has no autocast."""
+    for name in names:
+        for compiled in (True, False):
+            for kind in KINDS:
+                if name != OURS or kind != "autocast":
+                    yield Entry(group, name, kind, compiled)
 
 
-def prepare(group: str, name: str, mode: Mode, threads: int) -> Callable[[], None]:
-    """One training step of a contender."""
-    import torch
-    from train_peers import BUILDERS, Job, batches
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    kind, compiled = mode
-    job = Job()
-    contender = BUILDERS[group][name](job)
-    network, loss = contender.network, contender.loss
-    ours = name == "this project"
-    masters = None
-    if ours:
-        from opencolossus.train.master import Masters
-
-        dtype = torch.bfloat16 if kind == "bf16" else torch.float32
-        masters = Masters(dict(network.named_parameters()), dtype)
-    elif kind == "bf16":
-        network.to(torch.bfloat16)
-    parameters = list(masters.weights.values() if masters else network.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=3e-4, fused=True)
-    if compiled and ours:
-        from opencolossus.grok import fused
-
-        fused.switch("on")
-    elif compiled:
-        loss = torch.compile(loss)
-    stream = batches(job)
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
-            value = loss(next(stream))
-        value.backward()
-        if masters:
-            masters.collect()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        if masters:
-            masters.publish()
-            masters.zero_grad()
-        optimiser.zero_grad()
-
-    return step
+def try_all(
+    group: str, names: list[str], setting: Setting, tokens: int, known: dict[Any, Entry]
+) -> Iterator[Entry]:
+    """Take two steps in every mode, unless it is known."""
+    for entry in modes(group, names):
+        if entry.key in known:
+            yield known[entry.key]
+            continue
+        runner = Runner(entry, setting)
+        runner.run(2, tokens)
+        runner.close()
+        rate = f"{entry.cpu[0]:7.0f} tokens/s by CPU time" if entry.cpu else entry.error
+        print(f"  tried {entry.name}, {entry.mode}: {rate}", file=sys.stderr, flush=True)
+        yield entry
 
 
-def worker(pipe: Connection, group: str, name: str, mode: Mode, threads: int) -> None:
-    """Take steps when told to, and say how long they took."""
-    try:
-        start = time.perf_counter()
-        step = prepare(group, name, mode, threads)
-        step()
-        pipe.send(("ready", time.perf_counter() - start))
-        step()
-        while (count := pipe.recv()) > 0:
-            wall, cpu = time.perf_counter(), time.process_time()
-            for _ in range(count):
-                step()
-            pipe.send(("took", (time.perf_counter() - wall, time.process_time() - cpu)))
-    except Exception as error:  # whatever a peer does becomes a row of the table
-        pipe.send(("failed", f"{type(error).__name__}: {error}".splitlines()[0]))
+def best_of(tried: list[Entry], names: list[str]) -> list[Entry]:
+    """The fastest mode of each contender, to be measured; or why it has none."""
+    found = []
+    for name in names:
+        mine = [e for e in tried if e.name == name]
+        ran = [e for e in mine if e.cpu]
+        best = max(ran, key=lambda e: e.cpu[0]) if ran else mine[0]
+        found.append(replace(best, wall=[], cpu=[], extra={}))
+    return found
 
 
-class Runner:
-    """A contender in its process."""
-
-    def __init__(self, entry: Entry, threads: int) -> None:
-        self.entry = entry
-        self.threads = threads
-        self.pipe, theirs = mp.Pipe()
-        args = (theirs, entry.group, entry.name, entry.mode, threads)
-        self.process = mp.get_context("spawn").Process(target=worker, args=args, daemon=True)
-        self.process.start()
-        self.entry.first = self._answer() or 0.0
-
-    def run(self, steps: int, tokens: int) -> None:
-        """Take steps, note tokens per second."""
-        if self.entry.error:
-            return
-        self.pipe.send(steps)
-        took = self._answer()
-        if took is not None:
-            wall, cpu = took
-            self.entry.wall.append(steps * tokens / wall)
-            self.entry.cpu.append(steps * tokens / (cpu / self.threads))
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process.is_alive() and not self.entry.error:
-            self.pipe.send(0)
-        self.process.join(timeout=10)
-        self.process.kill()
-
-    def _answer(self) -> Any:
-        try:
-            kind, value = self.pipe.recv()
-        except EOFError:
-            kind, value = "failed", "the process died"
-        if kind == "failed":
-            self.entry.error = value
-            return None
-        return value
-
-
-def contest(group: str, options: argparse.Namespace) -> list[Entry]:
-    """Measure a group: find each contender's best mode, then let these run in turns."""
-    from train_peers import BUILDERS, Job
-
-    tokens = Job().tokens
-    tried: list[Entry] = []
-    for name in BUILDERS[group]:
-        for mode in MODES:
-            if not _worth(name, mode, options.quick):
-                continue
-            entry = Entry(group, name, mode)
-            runner = Runner(entry, options.threads)
-            runner.run(options.steps, tokens)
-            runner.close()
-            tried.append(entry)
-            rate = f"{entry.cpu[0]:7.0f} tokens/s by CPU time" if entry.cpu else entry.error
-            print(f"  tried {name}, {entry.label}: {rate}", file=sys.stderr, flush=True)
-    best = [max(good, key=lambda e: e.cpu[0]) for n in BUILDERS[group] if (good := _ran(tried, n))]
-    runners = [Runner(Entry(e.group, e.name, e.mode), options.threads) for e in best]
-    for _ in range(options.rounds):
+def race(entries: list[Entry], setting: Setting, tokens: int, steps: int, seconds: float) -> None:
+    """Let all run in turns, at least three and until the time is over."""
+    end = time.monotonic() + seconds
+    runners = [Runner(e, setting) for e in entries if not e.error]
+    rounds = 0
+    while rounds < 3 or time.monotonic() < end:
         for runner in runners:
-            runner.run(options.steps, tokens)
+            runner.run(steps, tokens)
+        rounds += 1
     for runner in runners:
         runner.close()
-    failed = [e for e in tried if e.error and not _ran(tried, e.name)]
-    return [runner.entry for runner in runners] + failed[:1]
 
 
-def _worth(name: str, mode: Mode, quick: bool) -> bool:
-    """Whether to try a mode: all of others, unless in a hurry; ours knows no autocast."""
-    kind, compiled = mode
-    if name == "this project":
-        return kind != "autocast" and not (quick and (kind, compiled) != ("bf16", True))
-    return not (quick and (compiled or kind == "fp32"))
-
-
-def _ran(tried: list[Entry], name: str) -> list[Entry]:
-    return [e for e in tried if e.name == name and e.cpu]
+def ratios(entries: list[Entry]) -> dict[str, dict[str, Any]]:
+    """Ours over the best of the others, by the clock and by CPU time."""
+    ran = [e for e in entries if e.cpu]
+    ours = [e for e in ran if e.name == OURS]
+    others = [e for e in ran if e.name != OURS]
+    found: dict[str, dict[str, Any]] = {}
+    for what in ("wall", "cpu") if ours and others else ():
+        rival = max(others, key=lambda e: e.median(what))
+        found[what] = {"ratio": ours[0].median(what) / rival.median(what), "to": rival.name}
+    return found
 
 
 def table(group: str, entries: list[Entry]) -> str:
-    """The results as text, ratios against the best of the others."""
+    """The results as text."""
     rows = [f"\n{group}: {'':<24}{'mode':<32}{'tokens/s':>9}{'by CPU':>9}{'first step':>12}"]
     for e in entries:
-        if e.error:
-            rows.append(f"  {e.name:<32}{e.label:<32}{e.error}")
+        start = f"  {e.name:<32}{e.mode:<32}"
+        if not e.cpu:
+            rows.append(start + e.error)
             continue
-        wall, cpu = statistics.median(e.wall), statistics.median(e.cpu)
-        rows.append(f"  {e.name:<32}{e.label:<32}{wall:>9.0f}{cpu:>9.0f}{e.first:>10.1f} s")
-    ours = [e for e in entries if e.name == "this project" and not e.error]
-    others = [e for e in entries if e.name != "this project" and not e.error]
-    if ours and others:
-        for what in ("wall", "cpu"):
-            mine = statistics.median(getattr(ours[0], what))
-            rival = max(others, key=lambda e: statistics.median(getattr(e, what)))
-            ratio = mine / statistics.median(getattr(rival, what))
-            by = {"wall": "by the clock", "cpu": "by CPU time"}[what]
-            rows.append(f"  {ratio:.2f}x the best of the others ({rival.name}) {by}")
+        rows.append(f"{start}{e.median('wall'):>9.0f}{e.median('cpu'):>9.0f}{e.first:>10.1f} s")
+    words = {"wall": "by the clock", "cpu": "by CPU time"}
+    for what, found in ratios(entries).items():
+        rows.append(f"  {found['ratio']:.2f}x the best of the others ({found['to']}) {words[what]}")
     return "\n".join(rows)
 
 
-def machine() -> str:
-    """Processor, versions and load."""
-    import torch
+class Results:
+    """The JSON file: trials of an earlier call on this machine, and what is added to them."""
 
-    with open("/proc/cpuinfo") as file:
-        lines = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    return f"{(lines or ['unknown processor'])[0]}, torch {torch.__version__}, load {load}"
+    def __init__(self, path: Path | None, threads: int) -> None:
+        self.path, self.threads = path, threads
+        packages = record.versions("torch", "transformers")
+        self.hardware = f"{record.processor()}, {threads} threads"
+        self.software = ", ".join(f"{name} {number}" for name, number in packages.items())
+        self.groups: dict[str, Any] = {}
+        if path is not None and path.exists():
+            found = json.loads(path.read_text())
+            if (found["hardware"], found["software"]) == (self.hardware, self.software):
+                self.groups = found["groups"]
+
+    def known(self, group: str) -> dict[Any, Entry]:
+        """Modes that were tried, by key; failures are tried again."""
+        entries = [Entry(**e) for e in self.groups.get(group, {}).get("tried", [])]
+        return {e.key: e for e in entries if e.cpu}
+
+    def keep(self, group: str, **found: Any) -> None:
+        """Add to a group, and write."""
+        self.groups[group] = {**self.groups.get(group, {}), **found}
+        record.save(
+            self.path, "train_cpu", self.hardware, software=self.software, groups=self.groups
+        )
+
+
+def contest(group: str, options: argparse.Namespace, results: Results) -> list[Entry]:
+    """Measure a group."""
+    from train_peers import BUILDERS, JOBS
+
+    names = list(BUILDERS[group])
+    setting = Setting(options.job, "cpu", options.threads, options.peers)
+    tokens = JOBS[options.job].tokens
+    tried: list[Entry] = []
+    for entry in try_all(group, names, setting, tokens, results.known(group)):
+        tried.append(entry)
+        results.keep(group, tried=[e.plain() for e in tried])
+    if options.trials_only:
+        return [e for e in tried if e.cpu]
+    entries = best_of(tried, names)
+    race(entries, setting, tokens, options.steps, options.seconds)
+    load = [round(x, 1) for x in os.getloadavg()]
+    results.keep(
+        group,
+        measured=[{**e.plain(), "mode": e.mode} for e in entries],
+        ratios=ratios(entries),
+        load=load,
+    )
+    return entries
 
 
 def main() -> None:
-    """Run both groups and print their tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run the groups and print their tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="per contender and round")
-    parser.add_argument("--quick", action="store_true", help="try the likeliest modes alone")
+    parser.add_argument("--seconds", type=float, default=150, help="of turns in each group")
     parser.add_argument("--only", choices=["dense", "experts"])
+    parser.add_argument("--peers", help="folder with packages of peers, as above")
+    parser.add_argument("--json", type=Path, help="keep the results; trials are not repeated")
+    parser.add_argument("--trials-only", action="store_true", help="find the best modes and stop")
+    parser.add_argument("--job", default="small", help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    print(machine())
+    results = Results(options.json, options.threads)
+    print(f"{results.hardware}; {results.software}")
     for group in [options.only] if options.only else ["dense", "experts"]:
-        print(table(group, contest(group, options)), flush=True)
+        print(table(group, contest(group, options, results)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The models that benchmarks/train_cpu.py trains: ours and those of others, of one shape.
+"""The models that train_cpu.py and train_gpu.py train: ours and those of others, of one shape.
 
 Every builder gives a function from tokens [B, T + 1] to the mean loss, and the parameters. A peer
 that is not installed raises ImportError, and the table says so.
@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opencolossus.grok import fused
 from opencolossus.grok.model import Grok
 from opencolossus.specs.model import Model
 
 
 @dataclass(frozen=True)
 class Job:
-    """Shape of the work: 8.4 M matrix parameters active per token, whichever the model."""
+    """Shape of the work; by default 8.4 M matrix parameters active per token, in either model."""
 
     batch: int = 16
     context: int = 256
@@ -37,6 +38,24 @@ class Job:
         """Per step."""
         return self.batch * self.context
 
+    def flops_per_token(self, group: str) -> float:
+        """Of forward and backward: 6 per active matrix parameter, attention counted causally."""
+        width, inner = self.width, self.dense_inner
+        if group == "experts":
+            inner = self.top_k * self.expert_inner
+        matrices = self.layers * (4 * width**2 + 3 * width * inner) + self.vocabulary * width
+        return 6.0 * matrices + 6.0 * self.layers * width * self.context
+
+
+JOBS = {
+    "small": Job(),
+    "tiny": Job(2, 32, 128, 64, 2, 2, 96, 4, 2, 48),
+    # 0.96 B parameters; and 3.4 B of which 1.4 B are active, what 80 GB hold with fp32 masters.
+    "gpu-dense": Job(4, 2048, 32768, 2048, 16, 16, 5632),
+    "gpu-experts": Job(2, 2048, 32768, 2560, 24, 20, experts=8, expert_inner=1792),
+}
+"""By name: what every machine can do in seconds, and what fills one GPU of 80 GB."""
+
 
 @dataclass
 class Contender:
@@ -44,6 +63,24 @@ class Contender:
 
     network: nn.Module
     loss: Callable[[Tensor], Tensor]
+
+    def compile(self) -> Callable[[Tensor], Tensor]:
+        """The loss, compiled as a whole."""
+        compiled: Callable[[Tensor], Tensor] = torch.compile(self.loss)  # type: ignore[assignment]
+        return compiled
+
+
+class Ours(Contender):
+    """Small functions are compiled on a CPU, and blocks on a GPU, as the trainer does."""
+
+    def compile(self) -> Callable[[Tensor], Tensor]:
+        """The loss, its parts compiled."""
+        if next(self.network.parameters()).device.type == "cpu":
+            fused.switch("on")
+            return self.loss
+        for block in self.network.blocks.values():  # type: ignore[union-attr, operator]
+            block.compile()
+        return self.loss
 
 
 def ours_dense(job: Job) -> Contender:
@@ -79,7 +116,7 @@ def ours_experts(job: Job) -> Contender:
             norm_placement="sandwich",
             activation="gelu",
             attention_softcap=30.0,
-            embedding_multiplier=16.0,
+            embedding_multiplier=job.width**0.5,
         )
     )
 
@@ -94,7 +131,7 @@ def _ours(model: Model) -> Contender:
         every = tokens.shape[0] * (tokens.shape[1] - 1)
         return (out.total + 1e-2 * out.balance + 1e-3 * out.z) / every
 
-    return Contender(grok, loss)
+    return Ours(grok, loss)
 
 
 def hf_llama(job: Job) -> Contender:
@@ -213,7 +250,7 @@ class Plain(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         B, T = tokens.shape
-        x = self.tokens(tokens) + self.positions(torch.arange(T))
+        x = self.tokens(tokens) + self.positions(torch.arange(T, device=tokens.device))
         for block in self.blocks:
             q, k, v = (
                 part.view(B, T, self.heads, -1).transpose(1, 2)
@@ -255,8 +292,9 @@ BUILDERS: dict[str, dict[str, Callable[[Job], Contender]]] = {
 }
 
 
-def batches(job: Job, seed: int = 0) -> Iterator[Tensor]:
+def batches(job: Job, device: torch.device, seed: int = 0) -> Iterator[Tensor]:
     """Random tokens, new ones in every step, so that experts never see the same loads twice."""
     generator = torch.Generator().manual_seed(seed)
     while True:
-        yield torch.randint(job.vocabulary, (job.batch, job.context + 1), generator=generator)
+        tokens = torch.randint(job.vocabulary, (job.batch, job.context + 1), generator=generator)
+        yield tokens.to(device)
