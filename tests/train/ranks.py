@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
+from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
+from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
-from opencolossus.specs.run import Layout, Optimiser
+from opencolossus.specs.run import Layout, Optimiser, Run
 from opencolossus.train import optimiser
 from opencolossus.train.batches import Batch, split
 from opencolossus.train.checkpoint import Store
-from opencolossus.train.engine import Engine, Setting
+from opencolossus.train.engine import Engine
 from opencolossus.train.parallel import groups as grouping
+from opencolossus.train.parallel import network, start
 from opencolossus.train.parallel.collectives import join, part
+from opencolossus.train.parallel.compiled import compile_blocks
 from opencolossus.train.parallel.cuts import as_global
-from opencolossus.train.parallel.layout import sizes
-from opencolossus.train.parallel.passes import Direct, arguments, call
+from opencolossus.train.parallel.layout import fault, sizes
+from opencolossus.train.parallel.passes import arguments, call
+from opencolossus.train.parallel.setting import Setting
 
 ROWS, TOKENS = 8, 16
+Piece = tuple[tuple[slice, ...], Tensor]
 CPU = torch.device("cpu")
 
 
@@ -72,9 +84,16 @@ def rows(seed: int) -> Batch:
     return Batch(tokens[:, :-1], targets, cuts.cumsum(1))
 
 
-def engine(kind: str, layout: Layout, groups: grouping.Groups, name: str = "muon") -> Engine:
+def engine(
+    kind: str,
+    layout: Layout,
+    groups: grouping.Groups,
+    name: str = "muon",
+    compiled: bool = False,
+) -> Engine:
     spec = Optimiser(name=name, clip=0.1)  # type: ignore[arg-type]
-    return Engine(model(kind), Setting(CPU, torch.float32, layout, groups, seed=3), spec)
+    setting = Setting(CPU, torch.float32, layout, groups, seed=3, compiled=compiled)
+    return Engine(model(kind), setting, spec)
 
 
 def own(batch: Batch, layout: Layout, groups: grouping.Groups) -> list[Batch]:
@@ -86,17 +105,24 @@ def own(batch: Batch, layout: Layout, groups: grouping.Groups) -> list[Batch]:
     return split(rank, min(layout.micro_batch, each))
 
 
-def whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pieces put together; a copy."""
-    return {
-        name: (t.full_tensor() if isinstance(t, DTensor) else t).detach().clone()
-        for name, t in sorted(tensors.items())
-    }
+def pieces(tensors: dict[str, Tensor]) -> dict[str, Piece]:
+    """What this rank holds of each tensor, and where in the whole that lies; a copy."""
+    return {name: piece(tensor.detach()) for name, tensor in tensors.items()}
 
 
-def gradients(e: Engine) -> dict[str, Tensor]:
+def piece(tensor: Tensor) -> Piece:
+    if not isinstance(tensor, DTensor):
+        return tuple(slice(0, n) for n in tensor.shape), tensor.clone()
+    shape, offset = compute_local_shape_and_global_offset(
+        tensor.shape, tensor.device_mesh, tensor.placements
+    )
+    where = tuple(slice(first, first + n) for first, n in zip(offset, shape, strict=True))
+    return where, tensor.to_local().clone()
+
+
+def gradients(e: Engine) -> dict[str, Piece]:
     cuts = e.network.cuts
-    return whole(
+    return pieces(
         {
             n: as_global(w.grad, cuts[n], e.groups)
             for n, w in e.weights.items()
@@ -105,15 +131,28 @@ def gradients(e: Engine) -> dict[str, Tensor]:
     )
 
 
-def logits(e: Engine, batch: Batch) -> Tensor | None:
-    """All logits of this rank's rows, or None in a pipeline."""
-    if not isinstance(e._passes, Direct):
-        return None
-    tokens = part(batch.tokens, 1, e.groups.context)
-    with torch.no_grad():
-        out: Tensor = call(e._passes.network, tokens, None, arguments(batch, e.groups))
-    out = join(join(out, 1, e.groups.tensor), 1, e.groups.context)
-    return join(out, 0, e.groups.data)
+def counted(act: str) -> Any:
+    """Counts what FSDP does for its units."""
+    return patch.object(_fsdp_param_group, act, wraps=getattr(_fsdp_param_group, act))
+
+
+@torch.no_grad()
+def logits(e: Engine, batch: Batch) -> Tensor:
+    """All logits of the rows of all ranks, handed from stage to stage."""
+    groups, line = e.groups, e.groups.pipeline
+    out = part(batch.tokens, 1, groups.context)
+    for stage in range(line.size * len(e.network.chunks)):
+        chunk = e.network.chunks[stage // line.size]
+        owner = stage % line.size
+        if owner == line.index:
+            found = call(chunk, out, None, arguments(batch, groups))
+            out = found[0] if isinstance(found, tuple) else found
+        if line.size > 1:
+            box = [out]
+            dist.broadcast_object_list(box, line.ranks[owner], group=line.group)
+            out = box[0]
+    out = join(join(out, 1, groups.tensor), 1, groups.context)
+    return join(out, 0, groups.data)
 
 
 def observe(kind: str, layout: Layout, groups: grouping.Groups) -> dict[str, Any]:
@@ -126,20 +165,48 @@ def observe(kind: str, layout: Layout, groups: grouping.Groups) -> dict[str, Any
     seen: dict[str, Any] = {"logits": logits(e, everything)}
     for router in e.network.routers().values():
         router.reset_load()
-    sums = e.gradients(batches)
+    e.publish()
+    with counted("foreach_all_gather") as gathers, counted("foreach_reduce") as sums_up:
+        sums = e.gradients(batches)
+    seen["messages"] = gathers.call_count, sums_up.call_count
     seen |= {"loss": sums.loss, "norm": sums.norm, "gradients": gradients(e)}
     seen["loads"] = dict(zip(e.network.routers(), e.loads(), strict=True))
     e.move(1.0)
-    seen["moved"] = whole(
-        {n: t for n, t in e.tensors().items() if n.startswith(("weights", "buf"))}
-    )
+    seen["moved"] = pieces(e.tensors())
+    seen["held"] = sum(w.numel() for w in e.weights.values())
+    seen["states"] = sum(s.numel() for _, _, s in optimiser.state(e.optimisers, e.weights))
     seen["held_out"] = e.evaluate(own(rows(2), layout, groups))
-    seen["next"] = e.gradients(own(rows(3), layout, groups)).loss
+    if groups.world.size == 1:
+        seen["next"] = two_more(e, layout)
+    f = engine(kind, layout, groups, "adamw")
+    f.gradients(batches)
+    f.move(1.0)
+    seen["moved by adamw"] = pieces(f.tensors())
     return seen
 
 
-def save_and_load(kind: str, before: Layout, after: Layout, processes: int, folder: Path) -> float:
-    """Train a step on one layout, save, load on another, and give the loss of the next step."""
+def compiled(kind: str, layout: Layout, groups: grouping.Groups) -> dict[str, Any]:
+    """Loss and gradients of compiled blocks, without the time that a C++ compiler takes."""
+    quick = partial(compile_blocks, backend="aot_eager")
+    with patch.object(network, "compile_blocks", quick):
+        e = engine(kind, layout, groups, compiled=True)
+    loss = e.gradients(own(rows(1), layout, groups)).loss
+    return {"loss": loss, "gradients": gradients(e)}
+
+
+def two_more(e: Engine, layout: Layout) -> list[float]:
+    """The losses of two more steps; the second shows the states of the optimisers."""
+    losses = []
+    for seed in (3, 4):
+        losses.append(e.gradients(own(rows(seed), layout, e.groups)).loss)
+        e.move(1.0)
+    return losses
+
+
+def save_and_load(
+    kind: str, before: Layout, after: Layout, processes: int, folder: Path
+) -> list[float]:
+    """Train a step on one layout, save, load on another, and give the losses of the next steps."""
     first = grouping.build(sizes(before, processes), dist.get_rank())
     e = engine(kind, before, first)
     e.gradients(own(rows(1), before, first))
@@ -153,8 +220,63 @@ def save_and_load(kind: str, before: Layout, after: Layout, processes: int, fold
     optimiser.prime(f.optimisers)
     assert store.newest_sound() == 1
     store.read_into(1, f.tensors())
-    f.masters.publish()
-    return f.gradients(own(rows(3), after, second)).loss
+    f.publish()
+    return two_more(f, after)
+
+
+def started(asked: dict[int, str | None], batch: dict[int, int], processes: int) -> str:
+    """What starting comes to where ranks ask for these layouts and batches (of rank 0 if left out):
+    the sentence of a refusal, or of the layout that was taken."""
+    rank = dist.get_rank()
+    rows = batch.get(rank, batch[0])
+    run = Run(tokens=1e6, batch=rows * TOKENS, sequence=TOKENS, precision="fp32")
+    description = Description(name="test", model=model("grok"), run=run)
+    said: list[str] = []
+    with patch.dict(os.environ, WORLD_SIZE=str(processes), RANK=str(rank)):
+        try:
+            layout, _ = start.start(description, asked.get(rank, asked[0]), 60.0, said.append)
+        except UserError as error:
+            return str(error)
+    assert fault(layout, description.model, run, processes) is None
+    return said[0]
+
+
+def growth(work: Callable[[], Any]) -> int:
+    """Bytes that this process held at most while it did the work, beyond those before."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what the C library keeps would not be asked for again
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held now
+    before = _peak()
+    kept = work()
+    found = _peak() - before
+    del kept
+    return found
+
+
+def _peak() -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def large() -> Model:
+    """35 million weights, none of them a large part."""
+    return Model(
+        layers=8,
+        width=512,
+        heads=8,
+        kv_heads=8,
+        head_size=64,
+        feed_forward=2048,
+        vocabulary=1024,
+        context=64,
+    )
+
+
+def memory_of(layout: Layout, processes: int) -> int:
+    """Bytes that this rank's part of a large network takes to build."""
+    groups = grouping.build(sizes(layout, processes), dist.get_rank())
+    setting = Setting(CPU, torch.float32, layout, groups)
+    return growth(lambda: network.build(large(), setting))
 
 
 def run(rank: int, processes: int, folder: str, work: Callable[[int, Path], Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+import ranks
 import torch
 
 from opencolossus.grok import fused
@@ -21,20 +22,25 @@ def losses(folder):
     return {e["step"]: e["loss"] for e in events if e["event"] == "step"}
 
 
-def test_only_a_long_run_on_a_cpu_compiles(describe, monkeypatch):
-    monkeypatch.setattr(fused, "available", lambda: True)
-    cpu, short, long = torch.device("cpu"), describe(), describe("run.tokens=1B")
-    assert not precision.compiles(short.run, short.model, cpu)
-    assert precision.compiles(long.run, long.model, cpu)
-    assert not precision.compiles(long.run, long.model, torch.device("cuda"))
-    limited = describe("run.tokens=1B", "run.time_limit=1 min")
-    assert not precision.compiles(limited.run, limited.model, cpu)
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        ({torch.float32: 1.0, torch.bfloat16: 0.5}, torch.bfloat16),
+        ({torch.float32: 1.0, torch.bfloat16: 0.95}, torch.float32),
+        ({torch.float32: 1.0, torch.bfloat16: 3.0}, torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_16_bits_where_a_trial_finds_that_faster(monkeypatch, seconds, found):
+    monkeypatch.setattr(precision, "_seconds", lambda dtype, _: seconds[dtype])
+    model, cpu = ranks.model("grok"), torch.device("cpu")
+    assert precision.compute_type("bf16", model, cpu) == found
+    assert precision.compute_type("fp32", model, cpu) == torch.float32
+    assert precision.compute_type("bf16", model, torch.device("cuda")) == torch.bfloat16
 
 
-def test_nothing_compiles_where_no_compiler_is(describe, monkeypatch):
-    monkeypatch.setattr(fused, "available", lambda: False)
-    long = describe("run.tokens=1B")
-    assert not precision.compiles(long.run, long.model, torch.device("cpu"))
+def test_the_trial_really_multiplies():
+    model = ranks.model("grok")
+    assert all(precision._seconds(dtype, model) > 0 for dtype in (torch.float32, torch.bfloat16))
 
 
 @pytest.mark.skipif(not fused.available(), reason="no C++ compiler to compile with")

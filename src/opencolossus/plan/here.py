@@ -15,7 +15,13 @@ import numpy as np
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.hardware import Fabric, Gpu, Node
+from opencolossus.specs.software import Software
 
+NAME = "this machine"
+FABRIC = "quantum-2-ndr"
+"""What joins several servers where nobody describes their network (assumed)."""
+ON_GPUS = "bridge-2026"
+"""The software that our trainer on GPUs is priced as: its speed there was not measured yet."""
 MATRIX = 768
 COPIED = 1 << 24
 BUDGET = 0.06
@@ -32,12 +38,57 @@ def detect(bf16_flops: float | None = None) -> Cluster:
     """
     node = _gpu_node() or cpu_node(bf16_flops)
     pool = Pool(node=node, gpus=node.gpus)
-    return Cluster(name="this machine", pools={"here": pool}, fabric=_no_fabric())
+    return Cluster(name=NAME, pools={"here": pool}, fabric=_no_fabric())
+
+
+def several(processes: int, local: int, flops: float | None, link: float | None) -> Cluster:
+    """This machine, and others like it, as the ``processes`` of a run, a device for each.
+
+    Args:
+        processes: on all machines.
+        local: on each machine.
+        flops: FLOP/s that the matrix products of one process reach while all compute, on a CPU.
+        link: B/s at which one process sends while all do, on a CPU.
+    """
+    node = _gpu_node()
+    if node is None:
+        node = _part(cpu_node(flops), local, flops, link)
+    node = node.model_copy(update={"gpus": local, "scale_up_domain": local})
+    fabric = _no_fabric() if processes == local else catalog.entry("fabrics", FABRIC)
+    pool = Pool(node=node, gpus=processes)
+    return Cluster(name=NAME, pools={"here": pool}, fabric=fabric)
+
+
+def software(cluster: Cluster) -> Software:
+    """What trains on the machine at hand: our own trainer."""
+    gpu = next(iter(cluster.pools.values())).node.gpu
+    name = "opencolossus-cpu" if gpu.name.startswith("CPU") else ON_GPUS
+    found: Software = catalog.entry("software", name)
+    return found
+
+
+def _part(node: Node, local: int, flops: float | None, link: float | None) -> Node:
+    """What one of ``local`` processes has of a CPU."""
+    whole = node.gpu
+    gpu = whole.model_copy(
+        update={
+            "memory": whole.memory / local,
+            "memory_bandwidth": whole.memory_bandwidth / local,
+            "flops": dict.fromkeys(whole.flops, flops) if flops else whole.flops,
+            "tdp": whole.tdp / local,
+            "idle_power": whole.idle_power / local,
+            "multiprocessors": max((whole.multiprocessors or 1) // local, 1),
+        }
+    )
+    rate = link or node.scale_up_bandwidth
+    return node.model_copy(
+        update={"gpu": gpu, "scale_up_bandwidth": rate, "nic_bandwidth": rate * local}
+    )
 
 
 def is_here(cluster: Cluster) -> bool:
     """Whether a cluster is the machine at hand."""
-    return cluster.name == "this machine"
+    return cluster.name == NAME
 
 
 @cache

@@ -68,7 +68,8 @@ class Columns:
     @property
     def length(self) -> int:
         """Entries of the longest field; 1 for scalars."""
-        return max(int(getattr(self, field.name).size) for field in fields(self))
+        values = (getattr(self, field.name) for field in fields(self))
+        return max((int(value.size) for value in values if value.ndim), default=1)
 
     @property
     def scalar(self) -> bool:

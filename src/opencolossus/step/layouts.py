@@ -86,5 +86,5 @@ class Layouts(Columns):
             recompute_share=1.0,
             schedule=SCHEDULES[schedule],
             expert_tensor=1 if ep > 1 else layout.tensor_parallel,
-            shard_group=0,
+            shard_group=layout.shard_group,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from opencolossus.specs.model import Model
-from opencolossus.specs.run import Layout, Optimiser
+from opencolossus.specs.run import Optimiser
 from opencolossus.train import optimiser
 from opencolossus.train.batches import IGNORED, Batch
 from opencolossus.train.master import Masters
@@ -17,8 +17,8 @@ from opencolossus.train.objective import BIAS_RATE, Counts
 from opencolossus.train.parallel import gradients, network
 from opencolossus.train.parallel.collectives import all_sum
 from opencolossus.train.parallel.cuts import as_global
-from opencolossus.train.parallel.groups import Groups, alone
 from opencolossus.train.parallel.passes import Direct, Pipeline
+from opencolossus.train.parallel.setting import Setting
 from opencolossus.train.parallel.spread import pieces
 from opencolossus.train.replicas import Alone
 
@@ -33,17 +33,6 @@ class Sums:
     """Of the whole gradient, before clipping."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where and how a network computes."""
-
-    device: torch.device
-    dtype: torch.dtype
-    layout: Layout = field(default_factory=Layout)
-    groups: Groups = field(default_factory=alone)
-    seed: int = 0
-
-
 class Engine:
     """This process's part of a network, its fp32 weights and their optimisers."""
 
@@ -54,9 +43,7 @@ class Engine:
         self.peers = Alone()
         """Other replica groups."""
         layout = setting.layout
-        self.network = network.build(
-            model, layout, self.groups, setting.device, setting.dtype, setting.seed
-        )
+        self.network = network.build(model, setting)
         self.masters = Masters(self.network.parameters(), setting.dtype)
         spread = {
             name: found
@@ -64,11 +51,11 @@ class Engine:
             if (found := pieces(self.network.cuts[name], weight.ndim)) is not None
         }
         self.optimisers = optimiser.build(self.weights, spec, setting.dtype, spread)
-        self._passes: Direct | Pipeline = Direct(self.network.chunks[0], self.groups)
+        self._passes: Direct | Pipeline = Direct(self.network, self.groups)
         if self.groups.pipeline.size > 1:
             stages = layout.pipeline_parallel * layout.virtual_stages
             self._passes = Pipeline(
-                self.network.chunks, self.groups, stages, setting.device, setting.dtype
+                self.network, self.groups, stages, setting.device, setting.dtype
             )
 
     @property
@@ -101,10 +88,15 @@ class Engine:
         optimiser.set_rate(self.optimisers, factor)
         for each in self.optimisers.values():
             each.step()
-        self.masters.publish()
+        self.publish()
         for router, load in zip(self.network.routers().values(), self.loads(), strict=True):
             router.update_bias(load, BIAS_RATE)
             router.reset_load()
+
+    def publish(self) -> None:
+        """Let the network compute with the weights as they are now; after every change of them."""
+        self.masters.publish()
+        self.network.forget()
 
     def discard(self) -> None:
         """Forget the gradients and the router counts of a step that is not taken."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from opencolossus.grok import fused
-from opencolossus.specs.hardware import Precision
 from opencolossus.specs.units import COUNT, DURATION, SIZE, show
 from opencolossus.train import world
 from opencolossus.train.board import Board
@@ -15,8 +13,9 @@ from opencolossus.train.console import Progress
 from opencolossus.train.energy import Energy, meter
 from opencolossus.train.gauges import Gauges
 from opencolossus.train.log import Log
+from opencolossus.train.machine import measure
 from opencolossus.train.parallel.layout import describe
-from opencolossus.train.precision import gpu_flops, matmul_rate
+from opencolossus.train.precision import gpu_flops, matmul_rate, planned
 from opencolossus.train.predict import Prediction, predict
 from opencolossus.train.setup import Training
 from opencolossus.train.telemetry import Sink, Telemetry
@@ -75,8 +74,9 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
     if world.size() > 1:
         where = f"{world.size()} processes ({describe(training.layout)}), each on {where}"
     shown.note(f"computing in {kind} on {where}")
-    if fused.is_on():
-        shown.note("the first steps compile the functions between matrix products")
+    if training.compiled != "none":
+        what = {"functions": "the functions between matrix products", "blocks": "each block"}
+        shown.note(f"the first steps compile {what[training.compiled]}")
     if training.position.step or resume:
         shown.note(f"resuming at step {training.position.step} of {run.steps}")
 
@@ -88,10 +88,11 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
     """
     on_cpu = training.device.type == "cpu"
     peak = matmul_rate(training.dtype) if on_cpu else gpu_flops(training.device, training.dtype)
-    if world.size() > 1:
-        return None, peak
-    precision: Precision = "bf16" if training.dtype == torch.bfloat16 else "fp32"
-    found = predict(training.description, precision, peak if on_cpu else None)
+    precision = planned(training.description.run, training.dtype)
+    layout = training.layout if world.size() > 1 else None
+    found = predict(
+        training.description, precision, measure(training.dtype, training.device), layout
+    )
     if isinstance(found, str):
         shown.note(f"no prediction: {found}")
         return None, peak

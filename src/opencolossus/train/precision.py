@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +16,14 @@ from opencolossus.specs.hardware import Gpu, Precision
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Run
 
-TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""What the trainer computes in; weights, gradients' sums and optimiser states stay fp32."""
+TYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp8": torch.bfloat16,
+}
+"""What the trainer computes in, but for linear layers in float8; weights, gradients' sums and
+optimiser states stay fp32."""
+Compiling = Literal["none", "functions", "blocks"]
 WORTH = 1.1
 """bf16 must be so much faster than fp32 on a CPU to be used there."""
 EARNED_BACK = 150.0
@@ -32,7 +39,7 @@ def compute_type(wanted: Precision, model: Model, device: torch.device) -> torch
         UserError: training in this precision is not built.
     """
     if wanted not in TYPES:
-        known = " or ".join(TYPES)
+        known = ", ".join(TYPES)
         raise UserError(f"run.precision {wanted} can be planned but not trained here; use {known}")
     if wanted == "bf16" and device.type == "cpu":
         gain = _seconds(torch.float32, model) / _seconds(torch.bfloat16, model)
@@ -40,14 +47,45 @@ def compute_type(wanted: Precision, model: Model, device: torch.device) -> torch
     return TYPES[wanted]
 
 
-def compiles(run: Run, model: Model, device: torch.device) -> bool:
-    """Whether to compile the small functions between matrix products: on a CPU that can, for a run
-    long enough to earn back the compiling."""
+def planned(run: Run, dtype: torch.dtype) -> Precision:
+    """What a planner calls the precision of a run that computes in ``dtype``."""
+    if run.precision == "fp8":
+        return "fp8"
+    return "bf16" if dtype == torch.bfloat16 else "fp32"
+
+
+def compiles(run: Run, model: Model, device: torch.device) -> Compiling:
+    """What to compile: as described, or what pays on the device.
+
+    On a GPU whole blocks, on a CPU the small functions between matrix products of a run long
+    enough to earn that back: there, compiled blocks were no faster (docs/decisions.md).
+
+    Raises:
+        UserError: the description asks for what this machine cannot do.
+    """
+    if run.compile != "auto":
+        if run.compile != "none" and not _can_compile(device):
+            raise UserError(
+                f"run.compile {run.compile}: nothing can be compiled here (torch.compile failed on "
+                "one line; a C++ compiler is needed, on a GPU Triton too); set it to none"
+            )
+        return run.compile
     if device.type != "cpu":
-        return False
+        return "blocks" if _can_compile(device) else "none"
     work = run.tokens * model.training_flops_per_token(run.sequence)
     expected = min(run.time_limit or math.inf, work / SLOW)
-    return expected > EARNED_BACK and fused.available()
+    return "functions" if expected > EARNED_BACK and fused.available() else "none"
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Found out by trying a function of one line."""
+    if device.type == "cpu":
+        return fused.available()
+    try:
+        torch.compile(torch.exp)(torch.zeros(4, device=device))
+    except Exception:  # whatever a missing compiler, driver or Triton raises
+        return False
+    return True
 
 
 def stays_fp32(name: str) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opencolossus.plan.search import search
+from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Precision
+from opencolossus.specs.run import Layout
 
 
 @dataclass(frozen=True)
@@ -17,29 +19,25 @@ class Prediction:
     step_time: float
     """s."""
     memory: float
-    """Bytes on one device."""
+    """Bytes on the fullest device."""
     assumptions: tuple[str, ...]
     """What it leans on that nobody measured."""
 
 
 def predict(
-    description: Description, precision: Precision, measured_flops: float | None
+    description: Description, precision: Precision, machine: Cluster, layout: Layout | None
 ) -> Prediction | str:
-    """The planner's figures for one device here, or the sentence in which it refuses.
+    """The planner's figures for this run, or the sentence in which it refuses.
 
     Args:
         precision: what the network computes in.
-        measured_flops: rate of large matrix products in that precision on a CPU.
+        machine: where it runs, a device for each process.
+        layout: how the work is spread; the planner's own on one device.
     """
-    here = description.model_copy(
-        update={
-            "site": None,
-            "cluster": None,
-            "run": description.run.model_copy(update={"precision": precision}),
-        }
-    )
+    run = description.run.model_copy(update={"precision": precision, "layout": layout})
+    here = description.model_copy(update={"site": None, "cluster": machine, "run": run})
     try:
-        plan = search(here, bf16_flops=measured_flops, gpus=1, detail=False)
+        plan = search(here, detail=False)
     except UserError as error:
         return str(error)
     return Prediction(plan.step_time, plan.memory.total, plan.assumptions)

@@ -87,7 +87,7 @@ class ReplicaLoop(Loop):
         with torch.no_grad():
             for name, tensor in found["tensors"].items():
                 mine[name].copy_(tensor)
-        training.engine.masters.publish()
+        training.engine.publish()
         training.guard.restore(saved.guard)
         training.position = saved.position
         self._read_from(saved.loader)

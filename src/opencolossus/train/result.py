@@ -36,7 +36,7 @@ class Result:
     """Median of this start, in s, its first steps left out."""
     tokens_per_second: float | None
     memory: int
-    """Peak of the first process, in bytes."""
+    """Peak of the fullest process, in bytes."""
     predicted_step_time: float | None
     predicted_memory: float | None
     joules: float | None = None

@@ -17,7 +17,6 @@ from opencolossus.train.loop import Loop
 from opencolossus.train.memory import peak_memory
 from opencolossus.train.opening import Listeners
 from opencolossus.train.parallel import start
-from opencolossus.train.parallel.choose import choose
 from opencolossus.train.predict import Prediction
 from opencolossus.train.recorder import Surroundings
 from opencolossus.train.replica_loop import ReplicaLoop
@@ -44,12 +43,11 @@ def train(
         UserError: anything that the person who asked can change, in one sentence.
     """
     check(description)
-    chosen = choose(description.run, layout, world.expected())
-    groups = start.start(chosen, description.model, description.run, patience)
+    start.connect(patience)
     shown = shown if world.rank() == 0 else Silent()
     with ExitStack() as stack:
         with silent.named(lambda: "before the first step"):
-            world.agree_on(description.model_dump_json(), "the description")
+            chosen, groups = start.start(description, layout, patience, shown.note)
             hold = held(folder, world.restarted(), shown.note)
             world.first_does(lambda: stack.enter_context(hold))
             world.first_does(lambda: claim(folder, description, resume, shown))
@@ -113,7 +111,7 @@ def conclude(loop: Loop, reason: str, prediction: Prediction | None) -> Result:
         bits_per_byte=held_out,
         step_time=step_time,
         tokens_per_second=loop.recorder.step_tokens / step_time if step_time else None,
-        memory=peak_memory(training.device),
+        memory=int(world.most([float(peak_memory(training.device))])[0]),
         predicted_step_time=predicted_time,
         predicted_memory=predicted_memory,
         joules=joules,

@@ -18,11 +18,13 @@ from opencolossus.train import optimiser, world
 from opencolossus.train.checkpoint import Store
 from opencolossus.train.claim import TOKENIZER
 from opencolossus.train.console import Progress
-from opencolossus.train.engine import Engine, Setting
+from opencolossus.train.engine import Engine
 from opencolossus.train.guard import Guard
+from opencolossus.train.parallel import float8 as low
 from opencolossus.train.parallel import start
 from opencolossus.train.parallel.groups import Groups
-from opencolossus.train.precision import compiles, compute_type
+from opencolossus.train.parallel.setting import Setting
+from opencolossus.train.precision import Compiling, compiles, compute_type
 from opencolossus.train.state import Position, State, check_model
 
 
@@ -41,6 +43,7 @@ class Training:
     layout: Layout
     dtype: torch.dtype
     device: torch.device
+    compiled: Compiling
 
     def state(self) -> State:
         """What a checkpoint keeps beside the tensors."""
@@ -51,7 +54,7 @@ class Training:
             model=self.description.model.model_dump(mode="json"),
             tokenizer=self.data.tokenizer.fingerprint,
             dtype=str(self.dtype).removeprefix("torch."),
-            fused=fused.is_on(),
+            compiled=self.compiled,
         )
 
 
@@ -118,9 +121,14 @@ def build(
         if saved
         else world.from_first(compute_type(run.precision, model, device))
     )
-    compiled = saved.fused if saved else world.from_first(compiles(run, model, device))
-    fused.switch("on" if compiled else "off")
-    setting = Setting(device, dtype, layout, groups, run.seed)
+    compiled: Compiling = (
+        saved.compiled if saved else world.from_first(compiles(run, model, device))
+    )
+    fused.switch("on" if compiled == "functions" else "off")
+    float8 = run.precision == "fp8"
+    if float8:
+        low.check(device)
+    setting = Setting(device, dtype, layout, groups, run.seed, compiled == "blocks", float8)
     training = Training(
         description=description,
         folder=folder,
@@ -139,6 +147,7 @@ def build(
         layout=layout,
         dtype=dtype,
         device=device,
+        compiled=compiled,
     )
     if saved is not None and newest is not None:
         training.guard.restore(saved.guard)
@@ -152,7 +161,7 @@ def load_tensors(training: Training, step: int) -> None:
     if not any(each.state for each in engine.optimisers.values()):
         optimiser.prime(engine.optimisers)
     training.store.read_into(step, engine.tensors())
-    engine.masters.publish()
+    engine.publish()
 
 
 def run_tokenizer(folder: Path) -> Tokenizer:

@@ -7,6 +7,7 @@ from typing import Any
 
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
+from opencolossus.train.precision import Compiling
 from opencolossus.version import __version__
 
 
@@ -35,8 +36,8 @@ class State:
     """Fingerprint."""
     dtype: str
     """What the network computed in: another type would not repeat the run."""
-    fused: bool = False
-    """Whether its small functions were compiled: they round differently from the plain ones."""
+    compiled: Compiling = "none"
+    """What was compiled: it rounds differently from what is not."""
     version: str = __version__
 
     def to_json(self) -> dict[str, Any]:

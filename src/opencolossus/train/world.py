@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from opencolossus.specs.errors import UserError
+from opencolossus.train.fields import flat
 
 T = TypeVar("T")
 SIGN_OF_LIFE = 2.0
@@ -76,18 +77,25 @@ def most(values: list[float]) -> list[float]:
     return found
 
 
-def agree_on(value: str, what: str) -> None:
+def agree_on(value: dict[str, Any], what: str) -> None:
     """Make sure that every process has the same ``value``.
 
     Raises:
-        UserError: it differs; the text names the ranks that differ from the first.
+        UserError: it differs; the text names the first field that does, and the ranks.
     """
-    values = gather(value)
-    others = [str(r) for r, found in enumerate(values) if found != values[0]]
-    if others:
-        raise UserError(
-            f"{what} of rank {', '.join(others)} is not that of rank 0; give every node the same"
-        )
+    values = [flat(found) for found in gather(value)]
+    first = values[0]
+    others = [r for r, found in enumerate(values) if found != first]
+    if not others:
+        return
+    theirs = values[others[0]]
+    names = [n for n in {**first, **theirs} if first.get(n) != theirs.get(n)]
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    ranks = ", ".join(str(r) for r in others)
+    raise UserError(
+        f"{what} of rank {ranks} is not that of rank 0: {names[0]} is {theirs.get(names[0])} "
+        f"there and {first.get(names[0])} at rank 0{more}; give every node the same"
+    )
 
 
 def first_does(work: Callable[[], T]) -> T | None:

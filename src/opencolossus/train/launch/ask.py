@@ -75,10 +75,11 @@ def check_layout(description: Description, machines: Nodes, asked: str | None) -
     run = description.run
     if (asked is None and run.layout is None) or find_spec("torch") is None:
         return
-    from opencolossus.train.parallel import layout as layouts
+    from opencolossus.train.parallel.check import check
+    from opencolossus.train.parallel.layout import parse
 
-    wanted = layouts.parse(asked, run.layout) if asked else run.layout or Layout()
-    layouts.check(wanted, description.model, run, machines.processes)
+    wanted = parse(asked, run.layout) if asked else run.layout or Layout()
+    check(wanted, description.model, run, machines.processes)
 
 
 def job(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from opencolossus.grok.attention import Attention, Core
-from opencolossus.grok.block import Block
 from opencolossus.grok.context import Context
 from opencolossus.grok.embedding import Embedding
 from opencolossus.grok.experts import Experts
@@ -20,7 +17,6 @@ from opencolossus.grok.feed_forward import FeedForward
 from opencolossus.grok.head import Head
 from opencolossus.grok.model import Grok
 from opencolossus.grok.router import Router
-from opencolossus.specs.run import Layout
 from opencolossus.train.parallel.collectives import exchange, gather, part, scatter_sum, sum_once
 from opencolossus.train.parallel.groups import Groups
 
@@ -31,7 +27,7 @@ KEYS = 2
 """Axis of keys in [B, N, S, K]."""
 
 
-def apply(network: Grok, layout: Layout, groups: Groups) -> None:
+def apply(network: Grok, groups: Groups) -> None:
     """Put all of it around ``network``, in the documented order."""
     if groups.tensor.size > 1:
         _tensor_parallel(network, groups)
@@ -44,7 +40,6 @@ def apply(network: Grok, layout: Layout, groups: Groups) -> None:
     if groups.tensor.size > 1 or groups.context.size > 1:
         for router in _all(network, Router):
             router.sum_over_sequence = partial(_sum_over_sequence, groups=groups)
-    _recompute(network, layout)
 
 
 def _all(network: Grok, kind: type[M]) -> list[M]:
@@ -137,38 +132,3 @@ def _by_expert(theirs_RE: Tensor) -> Tensor:
     ranks, experts = theirs_RE.shape
     labels = torch.arange(experts, device=theirs_RE.device).repeat(ranks)
     return labels.repeat_interleave(theirs_RE.flatten()).argsort(stable=True)
-
-
-def _recompute(network: Grok, layout: Layout) -> None:
-    """Forget activations and compute them again in the backward pass (Chen et al. 2016).
-
-    ``selective``: of the attention scores only (Korthikanti et al. 2022, section 5).
-    """
-    if layout.recompute == "none":
-        return
-    kind: type[nn.Module] = Block if layout.recompute == "full" else Core
-    for module in _all(network, kind):
-        routers = [m for m in module.modules() if isinstance(m, Router)]
-        module.forward = partial(
-            checkpoint,
-            module.forward,
-            use_reentrant=False,
-            context_fn=partial(_contexts, routers),
-        )
-
-
-def _contexts(
-    routers: list[Router],
-) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), _uncounted(routers)
-
-
-@contextmanager
-def _uncounted(routers: list[Router]) -> Iterator[None]:
-    """Tokens that pass a router a second time are not counted again."""
-    before = [router.load.clone() for router in routers]
-    try:
-        yield
-    finally:
-        for router, load in zip(routers, before, strict=True):
-            router.load.copy_(load)

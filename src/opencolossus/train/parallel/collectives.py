@@ -6,7 +6,8 @@ is the sum over all ranks of what each computes, so nothing is averaged here.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,7 +15,16 @@ from torch import Tensor
 
 from opencolossus.train.parallel.groups import Group
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+def eager(function: F) -> F:
+    """Keep messages out of compiled graphs."""
+    kept: F = torch.compiler.disable(function)
+    return kept
+
+
+@eager
 def gather(x: Tensor, dim: int, group: Group) -> Tensor:
     """Join the parts of all ranks along ``dim``; gradients are summed and split again."""
     if group.size == 1:
@@ -23,6 +33,7 @@ def gather(x: Tensor, dim: int, group: Group) -> Tensor:
     return out
 
 
+@eager
 def scatter_sum(x: Tensor, dim: int, group: Group) -> Tensor:
     """Sum over ranks, of which each keeps its part along ``dim``; gradients are gathered."""
     if group.size == 1:
@@ -31,6 +42,7 @@ def scatter_sum(x: Tensor, dim: int, group: Group) -> Tensor:
     return out
 
 
+@eager
 def sum_once(x: Tensor, group: Group) -> Tensor:
     """Sum over ranks for a term that every rank then computes alike; gradients pass unchanged.
 
@@ -43,6 +55,7 @@ def sum_once(x: Tensor, group: Group) -> Tensor:
     return out
 
 
+@eager
 def exchange(x: Tensor, sent: list[int], received: list[int], group: Group) -> Tensor:
     """Send ``sent[i]`` rows to rank i, get ``received[i]`` rows from it; gradients go back."""
     if group.size == 1:
@@ -70,6 +83,31 @@ def join(x: Tensor, dim: int, group: Group) -> Tensor:
     parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in group.ranks]
     dist.all_gather(parts, x.contiguous(), group=group.group)
     return torch.cat(parts, dim)
+
+
+def to_owners(pieces: Tensor, dim: int, group: Group) -> Tensor:
+    """Of ``n`` things in pieces [n, ...] along ``dim``, this rank's share of them, whole.
+
+    Each rank becomes the owner of n / ranks of them, rounded up; what is too many is zero.
+    """
+    if group.size == 1:
+        return pieces
+    each = -(-len(pieces) // group.size)
+    missing = each * group.size - len(pieces)
+    sent = torch.cat((pieces, pieces.new_zeros(missing, *pieces.shape[1:]))) if missing else pieces
+    got = torch.empty_like(sent, memory_format=torch.contiguous_format)
+    dist.all_to_all_single(got, sent.contiguous(), group=group.group)
+    return torch.cat(got.split(each), dim)
+
+
+def from_owners(owned: Tensor, count: int, dim: int, group: Group) -> Tensor:
+    """The way back: this rank's pieces of all ``count`` things."""
+    if group.size == 1:
+        return owned
+    sent = torch.cat(owned.chunk(group.size, dim)).contiguous()
+    got = torch.empty_like(sent)
+    dist.all_to_all_single(got, sent, group=group.group)
+    return got[:count]
 
 
 class _Gather(torch.autograd.Function):

@@ -27,7 +27,7 @@ def add_up(
         if grad is None:
             continue
         if cut.fsdp is None:
-            replicas[cut.replicas].append(grad)
+            replicas[cut.replicas.all].append(grad)
         if cut.token_wise:
             tensor.append(grad)
     for group, grads in replicas.items():

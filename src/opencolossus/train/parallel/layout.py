@@ -1,11 +1,9 @@
-"""Which layout a run gets: asked for, checked against the model, or refused with the nearest."""
+"""Layouts as people write them, and why one cannot train a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
-from opencolossus.specs.counts import divisors
 from opencolossus.specs.errors import UserError, did_you_mean
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
@@ -19,6 +17,7 @@ SHORT = {
     "ep": "expert_parallel",
     "mb": "micro_batch",
     "zero": "zero",
+    "shard": "shard_group",
     "recompute": "recompute",
 }
 """What ``--layout`` calls the fields."""
@@ -34,6 +33,8 @@ class Sizes:
     tensor: int
     expert: int
     """Of the data-parallel ranks, how many together hold all experts (times ``tensor``)."""
+    share: int = 0
+    """Of the ranks with the same weights, how many share states (ZeRO); 0 for all of them."""
 
     @property
     def processes(self) -> int:
@@ -82,6 +83,7 @@ def sizes(layout: Layout, processes: int) -> Sizes:
         context=layout.context_parallel,
         tensor=layout.tensor_parallel,
         expert=layout.expert_parallel,
+        share=layout.shard_group,
     )
 
 
@@ -119,8 +121,10 @@ def fault(layout: Layout, model: Model, run: Run, processes: int) -> str | None:
             f"{micro_batches} micro-batches cannot fill {stages} stages; lower mb",
         ),
         (
-            layout.virtual_stages == 1 or micro_batches % layout.pipeline_parallel == 0,
-            f"pp {layout.pipeline_parallel} does not divide {micro_batches} micro-batches",
+            layout.virtual_stages == 1
+            or micro_batches % max(micro_batches // layout.pipeline_parallel, 1) == 0,
+            f"{micro_batches} micro-batches do not fall into equal groups of "
+            f"{layout.pipeline_parallel} or a little more, as interleaved stages need them",
         ),
         (
             layout.virtual_stages == 1 or model.layers % stages == 0,
@@ -133,48 +137,25 @@ def fault(layout: Layout, model: Model, run: Run, processes: int) -> str | None:
             f"ep x tp {spread} does not divide experts {model.experts}",
         ),
         (rows % found.data == 0, f"dp {found.data} does not divide the batch of {rows} sequences"),
-        (
-            layout.zero < 3 or model.width % (found.data * found.context) == 0,
-            f"zero 3 over {found.data * found.context} does not divide width {model.width}",
-        ),
+        *_sharing(layout, model, found),
     )
     return next((text for good, text in checks if not good), None)
 
 
-def check(layout: Layout, model: Model, run: Run, processes: int) -> Sizes:
-    """The sizes of a layout that can train the model.
-
-    Raises:
-        UserError: it cannot; the text gives the reason and the nearest layout that can.
-    """
-    wrong = fault(layout, model, run, processes)
-    if wrong is None:
-        return sizes(layout, processes)
-    near = nearest(layout, model, run, processes)
-    help_ = f"; the nearest that can: --layout {describe(near)}" if near else ""
-    count = "1 process" if processes == 1 else f"{processes} processes"
-    raise UserError(f"layout {describe(layout)} on {count}: {wrong}{help_}")
-
-
-def nearest(layout: Layout, model: Model, run: Run, processes: int) -> Layout | None:
-    """The possible layout with the fewest and smallest changes."""
-    ways = divisors(processes)
-    candidates = [
-        layout.model_copy(
-            update={
-                "tensor_parallel": tp,
-                "context_parallel": cp,
-                "pipeline_parallel": pp,
-                "expert_parallel": ep,
-                "virtual_stages": vs,
-            }
-        )
-        for tp, cp, pp, ep in product(ways, repeat=4)
-        for vs in {1, layout.virtual_stages}
-        if processes % (tp * cp * pp) == 0
-    ]
-    possible = [c for c in candidates if fault(c, model, run, processes) is None]
-    return min(possible, key=lambda c: _distance(c, layout), default=None)
+def _sharing(layout: Layout, model: Model, found: Sizes) -> tuple[tuple[bool, str], ...]:
+    same, experts = found.data * found.context, found.data * found.context // found.expert
+    share = found.share or same
+    return (
+        (same % share == 0, f"shard {share} does not divide the {same} ranks of dp x cp"),
+        (
+            model.experts == 0 or max(experts, 1) % min(share, max(experts, 1)) == 0,
+            f"shard {share} does not divide the {experts} ranks that hold the same experts",
+        ),
+        (
+            layout.zero < 3 or model.width % share == 0,
+            f"zero 3 over {share} does not divide width {model.width}",
+        ),
+    )
 
 
 def describe(layout: Layout) -> str:
@@ -183,8 +164,3 @@ def describe(layout: Layout) -> str:
     values = layout.model_dump()
     said = [f"{s}={values[f]}" for s, f in SHORT.items() if values[f] != plain[f]]
     return ",".join(said) or "tp=1"
-
-
-def _distance(a: Layout, b: Layout) -> tuple[int, float]:
-    pairs = [(getattr(a, name), getattr(b, name)) for name in list(SHORT.values())[:5]]
-    return sum(x != y for x, y in pairs), sum(max(x, y) / min(x, y) for x, y in pairs)

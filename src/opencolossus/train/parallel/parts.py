@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from opencolossus.grok.initialise import initial
 from opencolossus.grok.model import Grok
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout
-from opencolossus.train.parallel.cuts import cut_of
+from opencolossus.train.parallel.cuts import Cut, cut_of
 from opencolossus.train.parallel.groups import Groups
 
 
@@ -40,18 +43,30 @@ def canonical(name: str, model: Model) -> str:
     return "embed.weight" if model.tied_embeddings and name == "head.weight" else name
 
 
-@torch.no_grad()
-def materialise(part: Grok, groups: Groups, device: torch.device, seed: int) -> None:
-    """Give each weight its memory and first value, cut to this process's piece.
-
-    One whole weight at a time is in memory, never the whole network.
-    """
+def cut(part: Grok, groups: Groups) -> None:
+    """Cut each weight to the piece that tensor and expert parallelism leave this process."""
     for path, module in part.named_modules():
         for leaf, parameter in list(module.named_parameters(recurse=False)):
             name = canonical(f"{path}.{leaf}", part.config)
-            whole = initial(name, parameter.shape, part.config, seed, device)
-            piece = cut_of(name, groups).own(whole).clone()
-            setattr(module, leaf, nn.Parameter(piece))
-        for leaf, buffer in list(module.named_buffers(recurse=False)):
-            module._buffers[leaf] = torch.zeros_like(buffer, device=device)
+            setattr(module, leaf, nn.Parameter(cut_of(name, groups).own(parameter).contiguous()))
     part.tie()
+
+
+@torch.no_grad()
+def materialise(part: Grok, cuts: Mapping[str, Cut], device: torch.device, seed: int) -> None:
+    """Give each weight on the meta device its memory and first value: this process's share.
+
+    One whole weight at a time is in memory, never the whole network.
+
+    Args:
+        cuts: of all weights, by their one name.
+    """
+    part.to_empty(device=device)
+    part.tie()
+    for name, parameter in part.named_parameters():
+        name = canonical(name, part.config)
+        shape = cuts[name].whole_shape(parameter.shape)
+        share = cuts[name].share(initial(name, shape, part.config, seed, device))
+        (parameter.to_local() if isinstance(parameter, DTensor) else parameter).copy_(share)
+    for buffer in part.buffers():
+        buffer.zero_()

@@ -15,6 +15,7 @@ from opencolossus.train.batches import IGNORED, Batch, split
 from opencolossus.train.objective import Counts, objective
 from opencolossus.train.parallel.collectives import part
 from opencolossus.train.parallel.groups import Groups
+from opencolossus.train.parallel.network import Network
 
 ROW = 1
 """Axis of tokens in [B, T]."""
@@ -46,14 +47,15 @@ def call(network: Grok, x: Tensor, targets: Tensor | None, extra: dict[str, Any]
 class Direct:
     """All of the network in this process."""
 
-    def __init__(self, network: Grok, groups: Groups) -> None:
-        self.network, self.groups = network, groups
+    def __init__(self, network: Network, groups: Groups) -> None:
+        self.whole, self.network, self.groups = network, network.chunks[0], groups
 
     def train(self, batches: Sequence[Batch], counts: Counts, after: Callable[[], None]) -> Tensor:
         """Backward through all micro-batches; the summed cross-entropy of this process."""
         total = torch.zeros((), device=batches[0].tokens.device)
         for batch in batches:
             loss = self._loss(batch)
+            self.whole.before_backward(self.network, last=batch is batches[-1])
             objective(loss, counts).backward()
             after()
             total += loss.total.detach()
@@ -93,20 +95,33 @@ class _Stage(nn.Module):
         return hidden, passed
 
 
+class _Pipe(PipelineStage):
+    """A stage that tells its network which backward pass is the last of a step."""
+
+    whole: Network
+
+    def backward_maybe_with_nosync(
+        self, backward_type: str, bwd_kwargs: dict[str, Any], last_backward: bool = False
+    ) -> Any:
+        chunk: Grok = self.submod.network  # type: ignore[assignment]
+        self.whole.before_backward(chunk, last_backward)
+        return super().backward_maybe_with_nosync(backward_type, bwd_kwargs, last_backward)
+
+
 class Pipeline:
     """1F1B (Narayanan et al. 2019), interleaved where a process holds several chunks (2021)."""
 
     def __init__(
         self,
-        chunks: Sequence[Grok],
+        network: Network,
         groups: Groups,
         stages: int,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.groups, self.device, self.stages = groups, device, stages
+        self.whole, self.groups, self.device, self.stages = network, groups, device, stages
         self._dtype, self._tokens = dtype, 0
-        self._chunks = [_Stage(chunk) for chunk in chunks]
+        self._chunks = [_Stage(chunk) for chunk in network.chunks]
         self._schedules: dict[tuple[int, int], Any] = {}
 
     def train(self, batches: Sequence[Batch], counts: Counts, after: Callable[[], None]) -> Tensor:
@@ -157,7 +172,7 @@ class Pipeline:
             for i, chunk in enumerate(self._chunks)
         ]
 
-    def _pipe(self, chunk: _Stage, number: int, rows: int) -> PipelineStage:
+    def _pipe(self, chunk: _Stage, number: int, rows: int) -> _Pipe:
         """A stage with its shapes named: found out by a trial, they would count in the routers."""
         columns = self._tokens // self.groups.context.size
         own = columns // self.groups.tensor.size
@@ -166,7 +181,7 @@ class Pipeline:
         hidden = torch.empty(rows, own, width, dtype=self._dtype, device="meta")
         between = (hidden.requires_grad_(), torch.empty(2, device="meta", requires_grad=True))
         end = torch.empty(1, device="meta", requires_grad=True)
-        return PipelineStage(
+        pipe = _Pipe(
             chunk,
             number,
             self.stages,
@@ -175,6 +190,8 @@ class Pipeline:
             output_args=(end,) if number == self.stages - 1 else between,
             group=self.groups.pipeline.group,
         )
+        pipe.whole = self.whole
+        return pipe
 
 
 def _divided(batch: Batch, ways: int) -> list[Batch]:

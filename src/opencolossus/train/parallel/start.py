@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
-from opencolossus.specs.model import Model
-from opencolossus.specs.run import Layout, Run
+from opencolossus.specs.document import Description
+from opencolossus.specs.run import Layout
 from opencolossus.train import world
+from opencolossus.train.machine import measure
 from opencolossus.train.parallel import groups
-from opencolossus.train.parallel.layout import check
+from opencolossus.train.parallel.check import check
+from opencolossus.train.parallel.choose import choose, is_open, told
+from opencolossus.train.precision import compute_type
 
 PATIENCE = 600.0
 """Seconds after which a process that does not answer is given up."""
@@ -29,20 +33,46 @@ def device() -> torch.device:
     return torch.device("cuda", index)
 
 
-def start(layout: Layout, model: Model, run: Run, patience: float = PATIENCE) -> groups.Groups:
-    """Check the layout and join the other processes, if there are others.
-
-    Raises:
-        UserError: the layout cannot train the model on this number of processes.
-    """
-    sizes = check(layout, model, run, world.expected())
-    if world.expected() == 1:
-        return groups.alone()
+def connect(patience: float = PATIENCE) -> None:
+    """Join the other processes, if there are others."""
+    if world.expected() == 1 or dist.is_initialized():
+        return
     # Counts and objects go over gloo, tensors on GPUs over NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timedelta(seconds=patience), **_meeting(patience))
-    return groups.build(sizes, dist.get_rank(), timedelta(seconds=patience))
+    dist.init_process_group(backend, timeout=timedelta(seconds=patience), **_meeting(patience))
+
+
+def start(
+    description: Description,
+    asked: str | None,
+    patience: float,
+    tell: Callable[[str], None],
+) -> tuple[Layout, groups.Groups]:
+    """Agree with all processes on what to do, and on a layout to do it in.
+
+    Args:
+        asked: what ``--layout`` says.
+        patience: seconds after which a process that does not answer is given up.
+
+    Raises:
+        UserError: the processes mean different things, or the layout cannot train the model on
+            this number of processes.
+    """
+    model, run, processes = description.model, description.run, world.expected()
+    world.agree_on(description.model_dump(mode="json"), "the description")
+    world.agree_on({"--layout": asked}, "the command")
+
+    machine = None
+    if is_open(run, asked, processes):
+        here = device()
+        machine = measure(world.from_first(compute_type(run.precision, model, here)), here)
+    chosen = world.first_does(lambda: choose(description, asked, processes, machine))
+    layout, why = world.from_first(chosen or (Layout(), ""))
+    sizes = check(layout, model, run, processes)
+    if processes == 1:
+        return layout, groups.alone()
+    tell(told(layout, why, processes))
+    return layout, groups.build(sizes, dist.get_rank(), timedelta(seconds=patience))
 
 
 def _meeting(patience: float) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""Layouts for a machine at hand, the fastest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from opencolossus.plan import here, lattice
+from opencolossus.plan.pricing import Pricing
+from opencolossus.specs import calibration as calibrations
+from opencolossus.specs.cluster import Cluster
+from opencolossus.specs.model import Model
+from opencolossus.specs.run import Layout, Run
+
+
+def ranked(model: Model, run: Run, cluster: Cluster) -> Iterator[tuple[Layout, int]]:
+    """Layouts that fit on all GPUs of ``cluster`` at full power, and the replicas of each.
+
+    The same lattice and law as in a plan; a caller that cannot do what a plan may propose takes
+    the first that it can.
+    """
+    pool = next(iter(cluster.pools.values()))
+    known = calibrations.shipped()
+    pricing = Pricing.of(model, run, cluster, pool, here.software(cluster), known)
+    grid = lattice.axes(model, run, pool.node, pool.gpus, ("1f1b",))
+    layouts = lattice.lattice(grid, model.layers, run.batch_sequences, pool.gpus)
+    if layouts.tensor.size == 0:
+        return
+    layouts = layouts.take(pricing.fits(pricing.memory(layouts)))
+    rate = pricing.price(layouts, pool.node.gpu.tdp, pool.gpus).tokens_per_second
+    for index in np.argsort(-rate, kind="stable"):
+        layout, data, _ = lattice.at(layouts, int(index))
+        yield layout, data
