@@ -1,12 +1,16 @@
 """Play every scenario of ``examples/`` and write its page in ``docs/scenarios/``.
 
+    python benchmarks/scenarios.py [NAME ...]
+
 A page holds the question (the head of the example), the description, and what the twin answers.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+from opencolossus.report.simulation_sketch import sketch
 from opencolossus.report.simulation_story import LOSSES, story
 from opencolossus.specs.load import load
 from opencolossus.twin.record import Record
@@ -24,14 +28,15 @@ SCENARIOS = (
     "order",
     "permit",
     "storm",
+    "outage",
 )
 RUNS = {"christmas": 100}
 """Scenarios whose question is about luck."""
 MOST_EVENTS = 16
 
 
-def page(name: str) -> str:
-    """The page of one scenario."""
+def page(name: str) -> tuple[str, str]:
+    """The page of one scenario, and its picture."""
     text = (ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
     title, question, body = split(text)
     description = load(ROOT / "examples" / f"{name}.yaml").description
@@ -41,30 +46,31 @@ def page(name: str) -> str:
         record = many(description, RUNS[name])
     else:
         record = simulate(description)
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            question,
-            "",
-            f"```sh\n{command}\n```",
-            "",
-            "## The description",
-            "",
-            f"```yaml\n{body}```",
-            "",
-            "## The answer",
-            "",
-            *(f"{sentence}\n" for sentence in story(record)),
-            losses(record),
-            "",
-            events(record),
-            "",
-            "This page is written by `python benchmarks/scenarios.py`; constants that nobody "
-            "published stand at the end of the command's output.",
-            "",
-        ]
-    )
+    lines = [
+        f"# {title}",
+        "",
+        question,
+        "",
+        f"```sh\n{command}\n```",
+        "",
+        "## The description",
+        "",
+        f"```yaml\n{body}```",
+        "",
+        "## The answer",
+        "",
+        f"![Power by source, and tokens]({name}.svg)",
+        "",
+        *(f"{sentence}\n" for sentence in story(record)),
+        losses(record),
+        "",
+        events(record),
+        "",
+        "This page is written by `python benchmarks/scenarios.py`; constants that nobody "
+        "published stand at the end of the command's output.",
+        "",
+    ]
+    return "\n".join(lines), sketch(record)
 
 
 def split(text: str) -> tuple[str, str, str]:
@@ -93,15 +99,17 @@ def events(record: Record) -> str:
     rows = [f"| {e.time.astype('datetime64[m]')} | {e.kind} | {e.text} |" for e in shown]
     left = len(record.events) - len(shown)
     more = [f"| | | and {left} more |"] if left else []
-    return "\n".join(["| when | what | |", "|---|---|---|", *rows, *more])
+    return "\n".join(["| when | | what |", "|---|---|---|", *rows, *more])
 
 
 def main() -> None:
-    """Write all pages."""
+    """Write all pages, or those that are named."""
     folder = ROOT / "docs" / "scenarios"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SCENARIOS:
-        (folder / f"{name}.md").write_text(page(name), encoding="utf-8")
+    for name in sys.argv[1:] or SCENARIOS:
+        text, picture = page(name)
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
         print(folder / f"{name}.md")
 
 

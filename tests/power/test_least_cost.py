@@ -64,6 +64,8 @@ def test_a_permit_is_spent_where_power_is_dear() -> None:
     assert emitted <= 12 * 20e6 * 3.6e-6 * (1 + 1e-9)
     assert found.sources["engines"][:12].sum() == pytest.approx(0, abs=1)
     assert found.sources["engines"][12:].min() == pytest.approx(20e6)
+    # One more kg would replace cheap grid power: (0.04 - 0.035) dollars a kWh, 1e-9 kg a J.
+    assert found.permit_prices["engines"] == pytest.approx(0.005 / KWH / 1e-9, rel=0.01)
 
 
 def test_too_much_demand_is_named() -> None:

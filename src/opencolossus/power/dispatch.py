@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Dispatch:
     """Energy in each battery at the end of the slot, in J."""
     unserved: Array
     """Demand that nothing could carry; 0 wherever demand was held to ``carried``."""
+    permit_prices: dict[str, float] = field(default_factory=dict)
+    """What one more kg of NOx would save, in dollars, where a program has weighed permits."""
 
 
 def in_order(

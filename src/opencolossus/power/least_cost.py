@@ -7,7 +7,7 @@ permit is spent where it saves most. Solved by HiGHS (Huangfu & Hall 2018) throu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linprog
@@ -37,6 +37,8 @@ def least_cost(
     demand: Array, plants: Mapping[str, Plant], storages: Mapping[str, Storage]
 ) -> Dispatch:
     """Carry ``demand`` [H] (W) at least cost, every limit held in every hour.
+
+    The dual values of the allowances tell what a permit is worth (``permit_prices``).
 
     Variables per hour: W of each plant; W into and out of each battery, J stored after the hour.
 
@@ -73,7 +75,10 @@ def least_cost(
             f"no dispatch carries a demand of up to {demand.max() / 1e6:.4g} MW within the limits "
             f"of {', '.join(plants)}; add power or lower the demand"
         )
-    return _unpack(found.x, list(plants), list(storages), hours)
+    limited = [name for name, plant in plants.items() if plant.allowance is not None]
+    prices = -found.ineqlin.marginals if limited else []
+    fed = _unpack(found.x, list(plants), list(storages), hours)
+    return replace(fed, permit_prices=dict(zip(limited, map(float, prices), strict=True)))
 
 
 def _bounds(store: Storage) -> Array:

@@ -179,6 +179,11 @@ def show(console: Console, record: Record) -> None:
     table.add_row("[bold]what counts[/bold]", f"[bold]{s['goodput']:.2%}[/bold]")
     console.print()
     console.print(table)
+    console.print(f"\n{rhythm_text(record)}")
+    for name, price in s["permit_usd_per_kg"].items():
+        if price < 0.005:
+            continue
+        console.print(f"One more kg in the permit of {name} would save ${price:,.2f}.")
     _show_assumptions(console, record)
 
 

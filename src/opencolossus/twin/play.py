@@ -63,12 +63,13 @@ def play(
     there = np.clip(1 - _ratio(struck.out, powered / _per_node(cluster)), 0.0, 1.0)
     it_power = control.mean(cluster, load, held, grid.at(running), grid.at(there))
     warmth = heat(site.cooling, it_power, *weather)
+    at_work = grid.at(waiting) < HOUR  # generators stop when the run is over
     fed = dispatch(
         warmth.facility,
         sources.followed.reach,
         sources.order,
         sources.storages,
-        sources.followed.floor,
+        {name: floor * at_work for name, floor in sources.followed.floor.items()},
         grid.length,
     )
     struck = while_running(struck, waiting)

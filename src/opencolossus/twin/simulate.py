@@ -115,7 +115,8 @@ def _record(
             "pool": np.array(pools)[strikes.cause % len(pools)],
             "back": played.struck.back,
         },
-        summary=summary(scene, played, table, seed) | {"rhythm": beat},
+        summary=summary(scene, played, table, seed)
+        | {"rhythm": beat, "permit_usd_per_kg": played.dispatch.permit_prices},
         assumptions=tuple(assumed),
         rhythm=trace,
         moments=minutes(played),
