@@ -82,7 +82,13 @@ def plan(
         hardware_dollars=hardware(parts),
         interval=interval,
         deadline=survive.deadline(
-            run.start or fleet.day, run.deadline, days, share, survival, interval, step_time
+            max(filter(None, (run.start, fleet.day)), default=None),
+            run.deadline,
+            days,
+            share,
+            survival,
+            interval,
+            step_time,
         ),
         pools=tuple(pool_share(fleet, part, tokens / run.sequence) for part in parts),
         assumptions=assumptions(description, pricing, calibration, facts),

@@ -96,6 +96,7 @@ def _with_fewer(
             for fraction in FRACTIONS
             if (gpus := whole(found.pricing.pool, fraction * count)) >= 1
         ]
+        items = [item for item in items if item[0].tensor.size]
         made = found.pricing.price_many(items) if items else []
         priced.append([(cap, one) for (_, cap, _), one in zip(items, made, strict=True)])
     for steps in zip(*priced, strict=False):
@@ -234,7 +235,8 @@ def advice(plan: Plan, description: Description) -> Iterator[str]:
             f"{show(asked, COUNT, 4)}, so that it divides."
         )
     if plan.deadline is not None and not plan.deadline.met and plan.deadline.date is not None:
-        room = (plan.deadline.date - (description.run.start or plan.day or plan.deadline.date)).days
+        begin = max(filter(None, (description.run.start, plan.day)), default=plan.deadline.date)
+        room = (plan.deadline.date - begin).days
         if room > 0:
             yield f"To make the deadline it would have to be {plan.days / room:.2f} times as fast."
     if plan.step.bubble > 0.15 * plan.step_time:

@@ -27,7 +27,7 @@ class Fleet:
     cluster: Cluster
     day: date | None
     limit: float | None
-    """W at the site's entry; none for the machine at hand."""
+    """W at the site's entry, or of the computers where no site is given; none without a limit."""
     weather: Weather | None
     pools: dict[str, Pool]
     """Pools with the GPUs that may be used, spares left out."""
@@ -40,7 +40,7 @@ class Fleet:
     def carried(self, name: str) -> tuple[Array, Array]:
         """Caps of a pool and the GPUs that its share of the power carries at each."""
         pool = self.pools[name]
-        if self.site is None or self.limit is None or self.weather is None:
+        if self.limit is None:
             return np.array([pool.node.gpu.tdp]), np.array([float(pool.gpus)])
         share = self.limit * self._share(name)
         return supply.carried(
@@ -98,6 +98,29 @@ def ready_pools(
     return found
 
 
+def part_of_server(cluster: Cluster, gpus: int | Mapping[str, int] | None) -> Cluster:
+    """The cluster, or the part of one server that fewer ``gpus`` than it has are."""
+    name = max(cluster.pools, key=lambda key: cluster.pools[key].gpus)
+    node = cluster.pools[name].node
+    if not isinstance(gpus, int) or not 1 <= gpus < node.gpus:
+        return cluster
+    share = gpus / node.gpus
+    less = {
+        "gpus": gpus,
+        "scale_up_domain": min(gpus, node.scale_up_domain),
+        "nics": max(round(share * node.nics), 1),
+        "host_power": share * node.host_power,
+        "host_idle_power": share * node.host_idle_power,
+        "rated_power": share * node.rated_power,
+        "price": None if node.price is None else share * node.price,
+    }
+    less["fan_power"] = share * node.fan_power
+    pool = cluster.pools[name].model_copy(
+        update={"node": node.model_copy(update=less), "gpus": gpus, "deliveries": ()}
+    )
+    return cluster.model_copy(update={"pools": {name: pool}, "spares": 0.0})
+
+
 def whole(pool: Pool, gpus: float) -> int:
     """GPUs in whole servers."""
     return int(gpus) // pool.node.gpus * pool.node.gpus
@@ -136,4 +159,10 @@ def _nothing(cluster: Cluster, day: date | None) -> str:
     dates = [d.date for pool in cluster.pools.values() for d in pool.deliveries]
     if day is not None and dates and min(dates) > day:
         return f"cluster.pools: no GPU is there on {day}; the first come on {min(dates)}"
+    there = sum(p.gpus if day is None else p.delivered(day) for p in cluster.pools.values())
+    if cluster.spares > 0 and there > 0:
+        return (
+            f"cluster.spares: {cluster.spares:.0%} of {there:,} GPUs leave no whole server to plan "
+            "with; 5 % is usual"
+        )
     return "cluster.pools: no whole server of GPUs is left to plan with"

@@ -50,16 +50,13 @@ def _unused(part: Part, run: Run, alone: bool) -> Iterator[str]:
     kind = "GPUs" if alone else part.found.pricing.pool.node.gpu.name
     if most <= part.replicas:
         group = int(lattice.expert_group(part.one)[0]) * size
-        yield (
-            f"{left:,} {kind} that power carries are left over: replicas come in lots of "
-            f"{group:,} GPUs."
-        )
+        yield (f"{left:,} {kind} are left over: replicas come in lots of {group:,} GPUs.")
         return
     micro, count = int(part.one.micro_batch[0]), round(float(part.one.micro_batches[0]))
     text = (
-        f"{left:,} {kind} that power carries have no work: the batch gives each of "
-        f"{part.replicas:,} replicas {count} micro-batch{'es' if count > 1 else ''} of {micro} "
-        f"sequence{'s' if micro > 1 else ''}"
+        f"{left:,} {kind} have no work: the batch gives each of {part.replicas:,} "
+        f"replica{'s' * (part.replicas > 1)} {count} micro-batch{'es' * (count > 1)} of {micro} "
+        f"sequence{'s' * (micro > 1)}"
     )
     if count > 1:
         more = int(np.ceil(part.one.batch[0] / ((count - 1) * micro)))

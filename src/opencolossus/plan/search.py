@@ -14,8 +14,8 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.plan import assemble, here, lattice, supply, trouble
-from opencolossus.plan.fleet import Fleet, ready_pools, whole
+from opencolossus.plan import assemble, here, lattice, pinned, supply, trouble
+from opencolossus.plan.fleet import Fleet, part_of_server, ready_pools, whole
 from opencolossus.plan.plan import Plan
 from opencolossus.plan.pricing import Priced, Pricing
 from opencolossus.power.caps import speed_at_cap
@@ -94,6 +94,9 @@ def search(
     known = calibration or calibrations.shipped()
     when = _day(description, day)
     code = _software(software, when, cluster)
+    if description.run.layout is not None:
+        pinned.check(description.model, description.run, description.run.layout)
+    cluster = part_of_server(cluster, gpus)
     fleet = _fleet(description, cluster, when, power_limit, gpus)
     made = _planned(description, cluster, fleet, code, known, schedules, dict(facts or {}), detail)
     working = {share.pool for share in made.pools}
@@ -158,7 +161,8 @@ def _strength(pricing: Pricing, fleet: Fleet, name: str) -> float:
 
 
 def _day(description: Description, day: date | None) -> date | None:
-    if description.site is None:
+    cluster = description.cluster
+    if cluster is None:
         return None
     if day is not None:
         return day
@@ -166,10 +170,10 @@ def _day(description: Description, day: date | None) -> date | None:
         return description.run.start
     if description.calendar is not None:
         return description.calendar.start
-    cluster = description.cluster
-    dates = [s.available for s in description.site.power.values() if s.available is not None]
-    if cluster is not None:
-        dates += [d.date for pool in cluster.pools.values() for d in pool.deliveries]
+    dates = [d.date for pool in cluster.pools.values() for d in pool.deliveries]
+    if description.site is not None:
+        power = description.site.power.values()
+        dates += [s.available for s in power if s.available is not None]
     return max(dates) if dates else date.today()
 
 
@@ -191,11 +195,14 @@ def _fleet(
     gpus: int | Mapping[str, int] | None,
 ) -> Fleet:
     pools = ready_pools(cluster, day, gpus)
+    for name, pool in pools.items():
+        if cluster.fabric.kind == "none" and pool.gpus > pool.node.scale_up_domain:
+            raise UserError(trouble.no_network(name, pool))
     site = description.site
-    if site is None or day is None:
-        return Fleet(None, cluster, None, None, None, pools)
     if power_limit is not None and power_limit <= 0:
         raise UserError(f"power limit must be above 0 W, not {power_limit:g}")
+    if site is None or day is None:
+        return Fleet(None, cluster, day, power_limit, None, pools)
     limit = power_limit if power_limit is not None else supply.power_limit(site, day)
     return Fleet(site, cluster, day, limit, supply.weather(site, day), pools)
 
@@ -223,6 +230,7 @@ def _joint(
         for cap, n, worth in zip(caps, fleets, _worth_trying(counts), strict=True)
         if n >= 1 and (detail or worth)
     ]
+    items = [item for item in items if item[0].tensor.size]
     tried = []
     for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
         rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)

@@ -44,7 +44,8 @@ def _best(pricing: Pricing, found: Found, layouts: Layouts, **changes: Array) ->
     """Highest tokens per second of ``layouts`` on a machine with some numbers changed."""
     machine = replace(pricing.machine(found.cap, found.gpus), **changes)
     priced = pricing.price(layouts, found.cap, found.gpus, machine)
-    return float(np.max(np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)))
+    rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
+    return float(np.max(rate, initial=0.0))
 
 
 def _base(found: Found) -> float:
@@ -120,7 +121,7 @@ def _of_site(
     wider = lattice.spread(_candidates(found), 2 * batch, whole(pricing.pool, found.gpus))
     rate = _best(pricing, found, wider)
     yield Sensitivity(input="batch", change="doubled", tokens=rate / _base(found) - 1)
-    if fleet.site is None or fleet.limit is None or fleet.weather is None:
+    if fleet.limit is None:
         return
     name = fleet.name_of(pricing.pool)
     caps, counts = replace(fleet, limit=fleet.limit * MORE).carried(name)
@@ -130,6 +131,8 @@ def _of_site(
         if usable < 1:
             continue
         layouts = lattice.spread(found.shortlist.layouts, batch, usable)
+        if not layouts.tensor.size:
+            continue
         priced = pricing.price(layouts, float(cap), usable)
         rates = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
         best = max(best, float(rates.max()))
@@ -139,7 +142,7 @@ def _of_site(
 
 def _of_survival(plan: Plan, fleet: Fleet, found: Found) -> Iterator[Sensitivity]:
     """Half the failures, half the time to restart: first order in what they cost."""
-    if fleet.site is None or plan.goodput <= 0:
+    if fleet.day is None or plan.goodput <= 0:
         return
     survival = plan.survival
     lost = survival.restart / survival.mttf

@@ -65,11 +65,16 @@ def caps(pool: Pool) -> Array:
 
 
 def carried(
-    site: Site, cluster: Cluster, pool: Pool, limit: float, weather: Weather, there: int
+    site: Site | None,
+    cluster: Cluster,
+    pool: Pool,
+    limit: float,
+    weather: Weather | None,
+    there: int,
 ) -> tuple[Array, Array]:
-    """Caps, and how many of ``there`` GPUs the site carries at each, whole servers."""
+    """Caps, and how many of ``there`` GPUs ``limit`` W carry at each, whole servers."""
     tried = caps(pool)
-    pue = float(heat.pue(site.cooling, 1.0, weather.hot_dry, weather.hot_wet))
+    pue = hot_pue(site, weather)
     switches = clos.size(pool.node, cluster.fabric, max(there, 1)).switches / max(there, 1)
     count = gpus_carried(cluster, pool, limit, tried, pue, switches)
     return tried, np.minimum(count, there)
@@ -98,9 +103,14 @@ def peak_power(
     """W at the site's entry to reserve for ``gpus`` GPUs held to ``cap``, on the hot hour."""
     switches = clos.size(pool.node, cluster.fabric, max(gpus, 1)).switches / max(gpus, 1)
     reserved = gpus * float(provisioned_gpu_power(cluster, pool, cap, switches))
+    return reserved * hot_pue(site, weather)
+
+
+def hot_pue(site: Site | None, weather: Weather | None) -> float:
+    """PUE of the month's hot hour; 1 where no site is given."""
     if site is None or weather is None:
-        return reserved
-    return reserved * float(heat.pue(site.cooling, 1.0, weather.hot_dry, weather.hot_wet))
+        return 1.0
+    return float(heat.pue(site.cooling, 1.0, weather.hot_dry, weather.hot_wet))
 
 
 def dollars_per_day(site: Site, power: float, day: date, weather: Weather) -> float:

@@ -41,8 +41,9 @@ def survival(
 ) -> tuple[float, Survival]:
     """Share of the calendar in which the run makes progress, and what it consists of.
 
-    The checkpoint interval is Daly's optimum, or a step where that is longer; the share Daly's renewal formula (2006, eq. 20), or
-    that of ``replicas`` that go on without the failed one.
+    The checkpoint interval is Daly's optimum, or a step where that is longer; the share is
+    Daly's renewal formula (2006, eq. 20), or that of ``replicas`` that go on without the failed
+    one.
     """
     failures = cluster.failures
     rate = float(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from opencolossus.plan import lattice, supply
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.lattice import Axes
 from opencolossus.plan.pricing import HEADROOM, Pricing
-from opencolossus.specs.run import Run
+from opencolossus.specs.cluster import Pool
+from opencolossus.specs.run import Layout, Run
 from opencolossus.specs.units import POWER, SIZE, show
 from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
@@ -21,9 +22,7 @@ MOST = 1 << 20
 def too_little_power(fleet: Fleet, name: str) -> str:
     """The site cannot carry one server."""
     pool = fleet.pools[name]
-    assert fleet.site is not None
     assert fleet.limit is not None
-    assert fleet.weather is not None
     limit = fleet.limit
     for _ in range(40):
         limit *= 1.3
@@ -32,8 +31,10 @@ def too_little_power(fleet: Fleet, name: str) -> str:
         )
         if counts.max() >= 1:
             break
+    where = "site.power" if fleet.site else "--power"
+    on = f" on {fleet.day}" if fleet.site else ""
     return (
-        f"site.power: {show(fleet.limit, POWER, 3)} on {fleet.day} do not carry one server of "
+        f"{where}: {show(fleet.limit, POWER, 3)}{on} do not carry one server of "
         f"{pool.node.gpus} {pool.node.gpu.name}; about {show(limit, POWER, 2)} would"
     )
 
@@ -46,9 +47,27 @@ def no_layout(pricing: Pricing, grid: Axes, gpus: int) -> str:
             f"run.layout needs {size} GPUs for one replica, but {gpus} are there; give it fewer "
             f"tensor, context or pipeline ranks, or at least {size} GPUs"
         )
+    run = pricing.run
+    if run.layout is not None:
+        least = run.layout.micro_batch * (
+            run.layout.pipeline_parallel if run.layout.virtual_stages > 1 else 1
+        )
+        return (
+            f"run.batch ({run.batch_sequences} sequences) is less than one replica of run.layout "
+            f"works on; {least} sequences ({least * run.sequence:,} tokens) would do"
+        )
     return (
-        f"run.batch ({pricing.run.batch_sequences} sequences) cannot be split by any layout on "
+        f"run.batch ({run.batch_sequences} sequences) cannot be split by any layout on "
         f"{gpus} GPUs; a multiple of {gpus} sequences would"
+    )
+
+
+def no_network(name: str, pool: Pool) -> str:
+    """Servers stand side by side without a network."""
+    return (
+        f"cluster.fabric is none, which joins no servers, but pool {name} has {pool.gpus:,} GPUs "
+        f"in servers of {pool.node.gpus}; choose a fabric, for example quantum-2-ndr, or plan "
+        f"with --gpus {pool.node.scale_up_domain}"
     )
 
 
@@ -61,9 +80,10 @@ def too_little_memory(
     limit = HEADROOM * pricing.pool.node.gpu.memory
     need = float(held[leanest])
     text = (
-        f"no layout of {pricing.model.name} on {gpus:,} GPUs fits in memory: the leanest "
-        f"(tensor {layout.tensor_parallel}, pipeline {layout.pipeline_parallel}, recompute "
-        f"{layout.recompute}) needs {show(need, SIZE, 3)} of {show(limit, SIZE, 3)} per GPU"
+        f"no layout of {pricing.model.name} on {gpus:,} GPU{'s' * (gpus > 1)} fits in memory: "
+        f"the leanest (tensor {layout.tensor_parallel}, pipeline {layout.pipeline_parallel}, "
+        f"recompute {layout.recompute}) needs {show(need, SIZE, 3)} of {show(limit, SIZE, 3)} "
+        "per GPU"
     )
     return f"{text}; {_remedy(pricing, gpus, schedules)}"
 
@@ -71,10 +91,12 @@ def too_little_memory(
 def _remedy(pricing: Pricing, gpus: int, schedules: Sequence[str]) -> str:
     """The smallest of a few changes that makes something fit."""
     run, model, pool = pricing.run, pricing.model, pricing.pool
-    if run.layout is not None and run.layout.recompute != "full":
-        again = run.layout.model_copy(update={"recompute": "full", "micro_batch": 1})
-        if _fits(pricing, run.model_copy(update={"layout": again}), gpus, schedules):
-            return "recompute full and micro_batch 1 in run.layout would fit"
+    if run.layout is not None:
+        for changes in _leaner(run.layout):
+            again = run.layout.model_copy(update=changes)
+            if _fits(pricing, run.model_copy(update={"layout": again}), gpus, schedules):
+                told = " and ".join(f"{name} {value}" for name, value in changes.items())
+                return f"{told} in run.layout would fit"
     count = gpus
     while count < MOST:
         count *= 2
@@ -83,6 +105,18 @@ def _remedy(pricing: Pricing, gpus: int, schedules: Sequence[str]) -> str:
     return (
         f"a GPU with more memory, or a smaller model than {model.parameters / 1e9:.0f}B, is needed"
     )
+
+
+def _leaner(layout: Layout) -> Iterator[dict[str, object]]:
+    """Changes of a layout that need less memory, the smallest first."""
+    smaller = [2**i for i in reversed(range(layout.micro_batch.bit_length()))]
+    smaller = [size for size in smaller if size < layout.micro_batch]
+    if layout.recompute != "full":
+        yield {"recompute": "full"}
+    yield from ({"micro_batch": size} for size in smaller)
+    yield from ({"recompute": "full", "micro_batch": size} for size in smaller)
+    yield from ({"zero": stage} for stage in range(layout.zero + 1, 4))
+    yield {"zero": 3, "recompute": "full", "micro_batch": 1}
 
 
 def _fits(pricing: Pricing, run: Run, gpus: int, schedules: Sequence[str]) -> bool:

@@ -27,15 +27,21 @@ def answer(plan: Plan) -> list[str]:
     """The plan in sentences, what matters most first."""
     lines = [
         f"{_who(plan)} {show(plan.tokens_per_day, COUNT, 3)} tokens a day: the run takes "
-        f"{duration(plan.days)}{_ends(plan)} (90 %: {_range(plan)})."
+        f"{duration(plan.days)}{_ends(plan)} (90%: {_range(plan)})."
     ]
     if plan.deadline is not None:
         verdict = "met" if plan.deadline.met else "missed"
         lines.append(
             f"Deadline {plan.deadline.date}: {verdict}; the chance to make it is "
-            f"{plan.deadline.probability:.0%}."
+            f"{_chance(plan.deadline.probability)}."
         )
     return [*lines, *plan.advice]
+
+
+def _chance(probability: float) -> str:
+    if probability > 0.99:
+        return "above 99%"
+    return "below 1%" if probability < 0.01 else f"{probability:.0%}"
 
 
 def _who(plan: Plan) -> str:
@@ -109,7 +115,7 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
         (
             "step",
             f"{seconds(plan.step_time)} for {show(plan.batch, COUNT, 3)} tokens "
-            f"(90 %: {seconds(lowest)} to {seconds(highest)})",
+            f"(90%: {seconds(lowest)} to {seconds(highest)})",
         ),
         (
             "speed",
@@ -129,11 +135,7 @@ def _site_facts(plan: Plan) -> list[tuple[str, str]]:
     power = plan.power
     limit = f" of {show(power.limit, POWER, 3)}" if power.limit else ""
     rows = [
-        (
-            "power",
-            f"mean {show(power.facility, POWER, 3)} (PUE {power.pue:.2f}), "
-            f"{show(power.it, POWER, 3)} of it IT, {show(power.gpu, POWER, 3)} a GPU",
-        ),
+        ("power", f"mean {_mean_power(plan)}, {show(power.gpu, POWER, 3)} a GPU"),
         ("", f"reserved for peaks {show(power.peak, POWER, 3)}{limit}"),
         ("energy", f"{show(plan.energy, ENERGY, 3)}, {plan.energy / _tokens(plan):.3g} J a token"),
     ]
@@ -154,6 +156,14 @@ def _site_facts(plan: Plan) -> list[tuple[str, str]]:
     return rows
 
 
+def _mean_power(plan: Plan) -> str:
+    power = plan.power
+    if power.pue == 1:
+        return f"{show(power.it, POWER, 3)} of the computers, without cooling"
+    site = f"{show(power.facility, POWER, 3)} (PUE {power.pue:.2f})"
+    return f"{site}, {show(power.it, POWER, 3)} of it IT"
+
+
 def _span(value: float) -> str:
     """A span of time in the unit that suits it."""
     for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
@@ -163,10 +173,12 @@ def _span(value: float) -> str:
 
 
 def _cost(plan: Plan) -> str:
-    text = f"{show(plan.dollars, MONEY, 3)} for energy and water"
+    known = []
+    if plan.dollars > 0:
+        known.append(f"{show(plan.dollars, MONEY, 3)} for energy and water")
     if plan.hardware_dollars is not None:
-        text += f"; the servers cost {show(plan.hardware_dollars, MONEY, 3)} new"
-    return text
+        known.append(f"the servers cost {show(plan.hardware_dollars, MONEY, 3)} new")
+    return "; ".join(known) or "not known: the description gives no prices"
 
 
 def _tokens(plan: Plan) -> float:
