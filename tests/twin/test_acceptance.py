@@ -84,8 +84,7 @@ def test_5_a_superpod_of_20_480_needs_28_4_mw() -> None:
     # SemiAnalysis, AI data center energy dilemma: 11,112 W per DGX H100 server; 3 %. Its 912 W
     # beyond the server leave room for switches at their 747 W with copper, not for optics as well.
     cluster: Cluster = catalog.entry("clusters", "h100-1024")
-    assert cluster.fabric.switch is not None
-    copper = cluster.fabric.switch.model_copy(update={"power": 747.0})
+    copper = catalog.entry("switches", "quantum-2-qm9700-copper")
     fabric = cluster.fabric.model_copy(update={"switch": copper})
     cluster = cluster.model_copy(update={"fabric": fabric})
     pool = next(iter(cluster.pools.values()))

@@ -43,7 +43,7 @@ def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[E
         *_storms(scene),
     ]
     for name, hour in permits.items():
-        text = f"{name} stops: its permit for nitrogen oxides is used up"
+        text = f"the permit of {name} for nitrogen oxides is used up"
         events.append(Event(scene.hours[hour], "permit", text))
     return tuple(sorted(events, key=lambda event: (event.time, ORDER.index(event.kind))))
 
@@ -53,8 +53,10 @@ def _supply(scene: Scene) -> list[Event]:
     for name, source in scene.site.power.items():
         there = present(source, scene.hours)
         for hour in np.flatnonzero(np.diff(there.astype(int))) + 1:
-            what = "comes on" if there[hour] else "ends"
-            text = f"{name} {what}: {show(source.limit, POWER, 4)}"
+            power = show(source.limit, POWER, 4)
+            text = f"{power} from {name} from now on"
+            if not there[hour]:
+                text = f"No more power from {name} ({power})"
             events.append(Event(scene.hours[hour], "supply", text))
     return events
 
