@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from opencolossus.grok import flex_attention
-from opencolossus.grok.scores import Scoring, attend_eagerly
+from opencolossus.grok.scores import Scoring, attend, attend_eagerly
 
 # Run as it is written, which PyTorch warns of: it forms all scores.
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -29,6 +33,54 @@ def test_it_equals_the_definition(softcap: float) -> None:
     assert got is not None
     wanted = attend_eagerly(q, k, v, Scoring(0.5, softcap or None), mask, False, None)
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_temperature_comes_after_the_cap() -> None:
+    (q, k, v), first, mask = inputs()
+    temperature = torch.linspace(1, 2, 150)[None, None, :, None]
+    got = flex_attention.flex_attention(q, k, v, first, 0.5, 5.0, temperature)
+    wanted = attend_eagerly(q, k, v, Scoring(0.5, 5.0), mask, False, temperature)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("softcap", "packed", "kernel"),
+    [(5.0, False, "flex"), (5.0, True, "flex"), (None, True, "flex"), (None, False, "sdpa")],
+)
+def test_which_kernel_a_gpu_takes(
+    softcap: float | None, packed: bool, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device alone is made up: what is chosen then runs, and gives what the definition does."""
+    took: list[str] = []
+    flex, sdpa = flex_attention.flex_attention, F.scaled_dot_product_attention
+
+    def note(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *a, **k: took.append(name) or function(*a, **k)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(flex_attention, "usable", lambda q: True)
+    monkeypatch.setattr(flex_attention, "flex_attention", note("flex", flex))
+    monkeypatch.setattr(F, "scaled_dot_product_attention", note("sdpa", sdpa))
+    (q, k, v), first, mask = inputs()
+    first, mask = (first, mask) if packed else (torch.zeros_like(first), None)
+    scoring = Scoring(0.5, softcap)
+    got = attend(q, k, v, scoring, mask=mask, causal=True, first=first)
+    assert took == [kernel]
+    wanted = attend_eagerly(q, k, v, scoring, mask, True, None)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_inside_a_compiled_block() -> None:
+    """A block that is compiled as a whole still reaches it."""
+    (q, k, v), first, _ = inputs()
+    plain = flex_attention.flex_attention(q, k, v, first, 0.5, 5.0)
+
+    @torch.compile(backend="eager")
+    def block(q: Tensor) -> Tensor:
+        y = flex_attention.flex_attention(q * 1.0, k, v, first, 0.5, 5.0)
+        assert y is not None
+        return y + 1
+
+    torch.testing.assert_close(block(q), plain + 1)
 
 
 def test_another_batch_gets_its_own_mask() -> None:

@@ -44,10 +44,14 @@ def attend(
         first: says the same as ``mask`` and ``causal`` where each query sees the keys from this
             index [B, T] to its own.
     """
-    if first is not None and temperature is None:
-        fast = _by_blocks(q_BHTK, k_BNSK, v_BNSK, first, scoring)
+    if first is not None:
+        # Where neither cap nor documents are, PyTorch's own kernel is the fastest on a GPU.
+        special = scoring.softcap is not None or mask is not None
+        fast = _by_blocks(q_BHTK, k_BNSK, v_BNSK, first, scoring, temperature, special)
         if fast is not None:
             return fast
+        # The mask holds what `causal` says.
+        causal = causal and mask is None
     if scoring.softcap is None and (mask is None or not causal):
         q_BHTK = q_BHTK if temperature is None else q_BHTK * temperature.to(q_BHTK.dtype)
         return F.scaled_dot_product_attention(
@@ -63,14 +67,23 @@ def attend(
 
 
 def _by_blocks(
-    q_BHTK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor, first: Tensor, scoring: Scoring
+    q_BHTK: Tensor,
+    k_BNSK: Tensor,
+    v_BNSK: Tensor,
+    first: Tensor,
+    scoring: Scoring,
+    temperature: Tensor | None,
+    special: bool,
 ) -> Tensor | None:
     """By a form that skips invisible keys, if the device has one."""
     cap, scale = scoring.softcap or 0.0, scoring.scale
-    if fused.suits(q_BHTK, k_BNSK, v_BNSK):
+    if temperature is None and fused.suits(q_BHTK, k_BNSK, v_BNSK):
         return block_attention(q_BHTK, k_BNSK, v_BNSK, first, scale, cap, HIDDEN)
-    if cap and flex_attention.usable(q_BHTK):
-        return flex_attention.flex_attention(q_BHTK, k_BNSK, v_BNSK, first, scale, cap)
+    if special and flex_attention.usable(q_BHTK):
+        out: Tensor | None = flex_attention.flex_attention(
+            q_BHTK, k_BNSK, v_BNSK, first, scale, cap, temperature
+        )
+        return out
     return None
 
 
