@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from opencolossus.step.columns import Array
+from opencolossus.step.compute import streaming_time
 from opencolossus.step.layouts import Layouts
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.shape import Shape
@@ -32,6 +33,10 @@ SWITCH_REACH = 0.84
 (same source) are 308 and 367 GB/s on each link, as the switch halves what crosses it."""
 
 ALL_PORTS = np.asarray(np.inf)
+
+LEFT = 0.1
+"""Share of dispatch that is exposed however much work runs beside it: the first and the last of a
+step, and what both compete for."""
 
 
 def ring_factor(ranks: Array) -> Array:
@@ -101,7 +106,7 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
     Each rank holds tokens / tensor of them; (expert - g) / expert of their copies leave the
     scale-up domain of g expert ranks. Where a token crosses to a server once however many of its
     experts are there (DeepSeek-V3 report 2024, section 3.2.2), copies shrink to the expected
-    number of distinct servers, N (1 - (1 - 1/N)^k).
+    number of distinct servers, N (1 - (1 - 1/N)^k), and within a server to that of its ranks.
     """
     ranks, top = layouts.expert, s.experts_per_token
     group = np.clip(machine.domain / layouts.expert_tensor, 1.0, ranks)
@@ -118,6 +123,9 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
         * code.imbalance
     )
     inside = near / (machine.link * machine.link_reach)
+    # on the scale-up network tokens travel while those before them are put in order
+    sorting = streaming_time(machine, 4 * code.routing * tokens / layouts.tensor * top * s.width)
+    inside = np.maximum(inside - sorting, LEFT * inside)
     outside = far / (_nic(machine, ranks * layouts.expert_tensor) * code.dispatch)
     spread = gather_time(machine, layouts.expert_tensor, np.asarray(1.0), mine * top)
     spread = np.where(layouts.expert_tensor > 1, spread, 0.0)

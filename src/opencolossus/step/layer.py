@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opencolossus.step import operators
-from opencolossus.step.collectives import all_reduce_up, dispatch_time, kv_exchange
+from opencolossus.step.collectives import LEFT, all_reduce_up, dispatch_time, kv_exchange
 from opencolossus.step.columns import Array, Columns
 from opencolossus.step.layouts import FULL, SELECTIVE, Layouts
 from opencolossus.step.machine import Code, Machine
@@ -49,11 +49,6 @@ class Layer(Columns):
     def total(self) -> Array:
         """Seconds of forward and backward of one layer."""
         return self.compute + self.exposed + self.gap
-
-
-LEFT = 0.1
-"""Share of dispatch that is exposed however much compute of another micro-batch runs beside it:
-the first and the last of a step, and what both compete for."""
 
 
 def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer:
