@@ -80,6 +80,20 @@ def test_the_cheaper_source_comes_first() -> None:
     assert found.sources[order[1]] == [2.0]
 
 
+def test_in_memphis_the_grid_comes_first_and_a_site_may_say_otherwise() -> None:
+    # By cost: 4.3 cents of the grid's tariff, 5.3 of gas engines, 5.6 of turbines.
+    site: Site = catalog.entry("sites", "colossus-2024-09")
+    cents = {n: 3.6e8 * supply.marginal_cost(site.power[n]) for n in supply.merit_order(site)}
+    assert list(cents) == ["grid", "grid-upgrade", "gensets", "turbines"]
+    assert cents["gensets"] == pytest.approx(5.3, abs=0.1)
+    assert cents["turbines"] == pytest.approx(5.6, abs=0.1)
+    dear = {n: s.model_copy(update={"tariff": 1e-7}) for n, s in site.power.items() if "grid" in n}
+    site = site.model_copy(update={"power": site.power | dear})
+    for mode, first in (("cost", "gensets"), ("grid-first", "grid"), ("own-first", "gensets")):
+        order = supply.merit_order(site.model_copy(update={"dispatch": mode}))
+        assert order[0] == first
+
+
 def test_a_source_delivers_from_its_first_day_on() -> None:
     # Substation 63 was energised on 1 May 2025, at 150 MW (Greater Memphis Chamber).
     site: Site = catalog.entry("sites", "colossus-2025-06")

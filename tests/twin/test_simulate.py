@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twin_planner import plain
 
+from opencolossus.power import supply
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster, Delivery
 from opencolossus.specs.document import Calendar, Description
@@ -373,6 +374,20 @@ def test_a_calendar_before_the_first_delivery_is_named() -> None:
 def test_no_calendar_is_named() -> None:
     with pytest.raises(UserError, match="calendar"):
         simulate(small(calendar=None), planner=plain)
+
+
+def test_the_result_stays_when_the_step_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(start=datetime(2024, 7, 10, 14, 30), duration=9000, reduction=0.5)
+    fails = Outage(source="grid", start=datetime(2024, 7, 14, 3, 20), duration=7200)
+    battery = Battery(kind="battery", energy=2e10, limit=2e6)
+    power = {"grid": GRID, "engines": ENGINES.model_copy(update={"count": 1}), "battery": battery}
+    site = BASE.model_copy(update={"power": power, "orders": (order,), "outages": (fails,)})
+    around = simulate(small(site=site), planner=plain)
+    monkeypatch.setattr(supply, "busy_hours", lambda site, hours, changes: range(hours.size))
+    minutes = simulate(small(site=site), planner=plain)
+    assert minutes.moments["time"].size == 60 * minutes.hours.size
+    for name, tolerance in (("tokens", 1e-4), ("energy", 1e-4), ("co2", 2e-3), ("ettr", 1e-4)):
+        assert around.summary[name] == pytest.approx(minutes.summary[name], rel=tolerance)
 
 
 def test_halls_without_room_are_named() -> None:
