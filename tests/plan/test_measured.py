@@ -144,6 +144,16 @@ def test_runs_that_died_for_want_of_memory_do_not_fit() -> None:
         assert share > 1.0, key
 
 
+def test_bytes_are_no_step_times() -> None:
+    """The table of memory has nothing to price in seconds, and that of step times no bytes."""
+    folder = rows.folder()
+    with pytest.raises(UserError, match=r"no row can be priced.*no step time"):
+        checks.validate(folder / "memory.csv", None, quick=True)
+    some = rows.read_table(folder / "throughput.csv")[:20]
+    known = rows.read_rules(folder / "platforms.yaml")
+    assert len(measured.resolve(some, known, calibration.shipped(), memory=True)) == 0
+
+
 def test_runs_that_print_their_memory_hold_about_what_the_law_says() -> None:
     """21 rows of BLOOM's topologies, in whole gigabytes: half of them within a tenth."""
     errors = memory_cases.findings(calibration.shipped()).errors

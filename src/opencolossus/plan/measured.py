@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -124,23 +125,31 @@ class Measured:
         return memories.memory(self.shape, self.machine(values), self.code(values), self.layouts)
 
 
-def load(table: Path, rules: Path, calibration: Calibration | None = None) -> Measured:
-    """Read a table and keep the rows that say enough.
+def load(
+    table: Path, rules: Path, calibration: Calibration | None = None, memory: bool = False
+) -> Measured:
+    """Read a table and keep the rows that say enough, of step times or (``memory``) of bytes.
 
     Raises:
         UserError: a file cannot be read.
     """
     known = rows.read_rules(rules)
-    return resolve(rows.read_table(table), known, calibration or calibrations.shipped())
+    return resolve(rows.read_table(table), known, calibration or calibrations.shipped(), memory)
 
 
-def resolve(table: Sequence[Row], rules: Rules, calibration: Calibration) -> Measured:
+def resolve(
+    table: Sequence[Row], rules: Rules, calibration: Calibration, memory: bool = False
+) -> Measured:
     """Turn rows into arrays; rows that lack something are listed in ``unusable``."""
     found: list[dict[str, Any]] = []
     left: list[tuple[str, str]] = []
     for row in table:
         try:
-            found.append(resolve_row(row, rules, calibration))
+            item = resolve_row(row, rules, calibration)
+            if math.isnan(item["seconds"]) != memory:
+                what = "bytes used" if memory else "step time"
+                raise UnusableError(f"metric {row.text('metric')!r} is no {what}")
+            found.append(item)
         except UnusableError as why:
             left.append((row.key, str(why)))
     measured = _stack(found, left)

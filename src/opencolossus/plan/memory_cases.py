@@ -47,5 +47,5 @@ def findings(calibration: Calibration) -> MemoryFindings:
         UserError: the table or the rules cannot be read.
     """
     folder = rows.folder()
-    cases = measured.load(folder / TABLE, folder / "platforms.yaml", calibration)
+    cases = measured.load(folder / TABLE, folder / "platforms.yaml", calibration, memory=True)
     return MemoryFindings(cases, cases.memory(calibration).total)
