@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from opencolossus.plan import torchtitan
 from opencolossus.plan.plan import Plan
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError, did_you_mean
 from opencolossus.specs.model import Model
+from opencolossus.specs.run import Layout
 
 TARGETS = ("colossus", "megatron", "torchtitan")
 
@@ -24,7 +26,7 @@ def arguments(plan: Plan, description: Description, target: str, spec: Path | No
     if target == "megatron":
         return megatron(plan, description)
     if target == "torchtitan":
-        return torchtitan(plan, description)
+        return torchtitan.configuration(plan, description)
     return ours(plan, spec)
 
 
@@ -37,11 +39,16 @@ def ours(plan: Plan, spec: Path | None) -> str:
 
 
 def megatron(plan: Plan, description: Description) -> str:
-    """Arguments of Megatron-LM's ``pretrain_gpt.py`` (core 0.12 and later).
+    """Arguments of Megatron-LM's ``pretrain_gpt.py`` (core 0.12 to 0.16).
 
     Raises:
-        UserError: a schedule that Megatron-LM does not have.
+        UserError: a schedule that Megatron-LM does not have, or kinds of GPU that differ.
     """
+    if len(plan.pools) > 1:
+        raise UserError(
+            "Megatron-LM gives every replica the same share of the batch; plan one kind of GPU, "
+            "for example with --set cluster.pools.NAME=null for the others"
+        )
     if plan.schedule != "1f1b":
         raise UserError(f"Megatron-LM has no schedule {plan.schedule}; plan with --schedules 1f1b")
     layout, model = plan.layout, description.model
@@ -56,13 +63,47 @@ def megatron(plan: Plan, description: Description) -> str:
         "train-samples": round(description.run.tokens / description.run.sequence),
         "lr": description.run.optimiser.learning_rate,
     }
+    found |= _stages(layout, model.layers)
     if layout.virtual_stages > 1:
-        found["num-virtual-stages-per-pipeline-rank"] = layout.virtual_stages
+        found["microbatch-group-size-per-virtual-pipeline-stage"] = _group(plan, description)
     if layout.expert_parallel > 1:
         found["expert-tensor-parallel-size"] = 1
     found |= _megatron_switches(plan)
     lines = [f"--{key}" if value is True else f"--{key} {value}" for key, value in found.items()]
     return " \\\n  ".join(["pretrain_gpt.py", *lines])
+
+
+def _stages(layout: Layout, layers: int) -> dict[str, object]:
+    """How layers are split over stages; uneven ones are named, the ends having fewer.
+
+    Embedding and loss count as a layer each where one or two are missing; else every stage is
+    written out, E and L for embedding and loss and t for a layer.
+    """
+    count = layout.pipeline_parallel * layout.virtual_stages
+    missing = -layers % count
+    found: dict[str, object] = {}
+    if missing > 2:
+        full = (layers + missing) // count
+        inwards = [end for step in range(count) for end in (count - 1 - step, step)]
+        fewer = inwards[:missing]
+        stages = ["t" * (full - (place in fewer)) for place in range(count)]
+        stages[0], stages[-1] = "E" + stages[0], stages[-1] + "L"
+        return {"pipeline-model-parallel-layout": f'"{"|".join(stages)}"'}
+    if layout.virtual_stages > 1:
+        found["num-virtual-stages-per-pipeline-rank"] = layout.virtual_stages
+    if missing >= 1:
+        found["account-for-loss-in-pipeline-split"] = True
+    if missing == 2:
+        found["account-for-embedding-in-pipeline-split"] = True
+    return found
+
+
+def _group(plan: Plan, description: Description) -> int:
+    """Micro-batches that an interleaved schedule runs through one chunk before the next."""
+    layout = plan.layout
+    replica = plan.batch / description.run.sequence / plan.data_parallel
+    count = round(replica / layout.micro_batch)
+    return count // max(count // layout.pipeline_parallel, 1)
 
 
 def _megatron_model(model: Model, sequence: int) -> dict[str, object]:
@@ -87,14 +128,35 @@ def _megatron_model(model: Model, sequence: int) -> dict[str, object]:
         found["disable-bias-linear"] = True
     if model.positions == "rope":
         found |= {"position-embedding-type": "rope", "rotary-base": round(model.rope_base)}
-    if model.experts:
+    else:
+        found["position-embedding-type"] = "learned_absolute"
+    latent = model.latent_attention
+    if latent is not None:
         found |= {
-            "num-experts": model.experts,
-            "moe-router-topk": model.experts_per_token,
-            "moe-ffn-hidden-size": model.expert_feed_forward,
-            "moe-grouped-gemm": True,
-            "moe-token-dispatcher-type": "alltoall",
+            "multi-latent-attention": True,
+            "q-lora-rank": latent.query_rank,
+            "kv-lora-rank": latent.key_value_rank,
+            "qk-head-dim": model.head_size,
+            "qk-pos-emb-head-dim": latent.rope_head_size,
+            "v-head-dim": latent.value_head_size,
         }
+    return found | (_megatron_experts(model) if model.experts else {})
+
+
+def _megatron_experts(model: Model) -> dict[str, object]:
+    found: dict[str, object] = {
+        "num-experts": model.experts,
+        "moe-router-topk": model.experts_per_token,
+        "moe-ffn-hidden-size": model.expert_feed_forward,
+        "moe-grouped-gemm": True,
+        "moe-token-dispatcher-type": "alltoall",
+    }
+    if model.shared_experts:
+        inner = model.shared_experts * model.expert_feed_forward
+        found["moe-shared-expert-intermediate-size"] = inner
+    if model.dense_layers:
+        sparse = model.layers - model.dense_layers
+        found["moe-layer-freq"] = f'"([0]*{model.dense_layers}+[1]*{sparse})"'
     return found
 
 
@@ -103,10 +165,12 @@ def _megatron_switches(plan: Plan) -> dict[str, object]:
     found: dict[str, object] = {"bf16": True, "use-flash-attn": True}
     if layout.tensor_parallel > 1:
         found["sequence-parallel"] = True
-    if layout.zero >= 3:
+    if layout.zero >= 2:
+        parts = "optim_grads_params" if layout.zero >= 3 else "optim_grads"
         found |= {
             "use-megatron-fsdp": True,
-            "data-parallel-sharding-strategy": "optim_grads_params",
+            "use-distributed-optimizer": True,
+            "data-parallel-sharding-strategy": parts,
         }
     elif layout.zero >= 1:
         found |= {
@@ -122,46 +186,3 @@ def _megatron_switches(plan: Plan) -> dict[str, object]:
     if plan.precision == "fp8":
         found["fp8-format"] = "hybrid"
     return found
-
-
-def torchtitan(plan: Plan, description: Description) -> str:
-    """A torchtitan job file (TOML).
-
-    Raises:
-        UserError: torchtitan shards weights or not; it has no ZeRO-1 or 2 of its own.
-    """
-    layout = plan.layout
-    schedules = {
-        "1f1b": "Interleaved1F1B" if layout.virtual_stages > 1 else "1F1B",
-        "zb-h1": "ZBVZeroBubble",
-        "dualpipe": "DualPipeV",
-    }
-    if plan.schedule not in schedules:
-        raise UserError(f"torchtitan has no schedule {plan.schedule}; plan with --schedules 1f1b")
-    local = round(plan.batch / description.run.sequence / plan.data_parallel)
-    again = {"none": "none", "selective": "selective", "full": "full"}[layout.recompute]
-    shard = plan.data_parallel
-    lines = [
-        "# ZeRO-1 and ZeRO-2 of the plan become FSDP with reshard_after_forward = never,",
-        "# which holds weights whole between forward and backward as they do.",
-        "[training]",
-        f"local_batch_size = {local}",
-        f"global_batch_size = {local * plan.data_parallel}",
-        f"seq_len = {description.run.sequence}",
-        f"steps = {description.run.steps}",
-        "",
-        "[parallelism]",
-        "data_parallel_replicate_degree = 1",
-        f"data_parallel_shard_degree = {shard}",
-        f'fsdp_reshard_after_forward = "{"always" if layout.zero >= 3 else "never"}"',
-        f"tensor_parallel_degree = {layout.tensor_parallel}",
-        f"context_parallel_degree = {layout.context_parallel}",
-        f"pipeline_parallel_degree = {layout.pipeline_parallel}",
-        f'pipeline_parallel_schedule = "{schedules[plan.schedule]}"',
-        f"pipeline_parallel_microbatch_size = {layout.micro_batch}",
-        f"expert_parallel_degree = {layout.expert_parallel}",
-        "",
-        "[activation_checkpoint]",
-        f'mode = "{again}"',
-    ]
-    return "\n".join(lines)

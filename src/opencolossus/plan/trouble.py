@@ -109,13 +109,15 @@ def _remedy(pricing: Pricing, gpus: int, schedules: Sequence[str]) -> str:
 
 def _leaner(layout: Layout) -> Iterator[dict[str, object]]:
     """Changes of a layout that need less memory, the smallest first."""
-    smaller = [2**i for i in reversed(range(layout.micro_batch.bit_length()))]
-    smaller = [size for size in smaller if size < layout.micro_batch]
+    powers = [2**i for i in reversed(range(layout.micro_batch.bit_length()))]
     if layout.recompute != "full":
         yield {"recompute": "full"}
-    yield from ({"micro_batch": size} for size in smaller)
-    yield from ({"recompute": "full", "micro_batch": size} for size in smaller)
-    yield from ({"zero": stage} for stage in range(layout.zero + 1, 4))
+    for changes in ({}, {"recompute": "full"}):
+        for size in powers:
+            if size < layout.micro_batch:
+                yield {**changes, "micro_batch": size}
+    for stage in range(layout.zero + 1, 4):
+        yield {"zero": stage}
     yield {"zero": 3, "recompute": "full", "micro_batch": 1}
 
 
