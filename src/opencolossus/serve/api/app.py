@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from opencolossus.serve.api import accounts, openai, talks
+from opencolossus.serve.api import accounts, keys, openai, talks
 from opencolossus.serve.api.auth import hub_of
 from opencolossus.serve.api.errors import ApiError, install
 from opencolossus.serve.api.hub import Hub
@@ -34,6 +34,7 @@ def create_app(hub: Hub) -> FastAPI:
     install(app)
     app.include_router(openai.router)
     app.include_router(accounts.router)
+    app.include_router(keys.router)
     app.include_router(talks.router)
     _operations(app)
     _page(app)

@@ -1,0 +1,77 @@
+// The list of conversations.
+import { api } from "./api.js";
+import { route, showTitle, stopAnswer } from "./talk.js";
+import { $, announce, confirmed, element, iconButton, typed } from "./parts.js";
+import { attempt, question, state } from "./state.js";
+
+export async function loadTalks() {
+  const search = $("search").value.trim();
+  state.talks = await api(`GET /app/conversations?search=${encodeURIComponent(search)}`);
+  showTalks();
+}
+
+export function showTalks() {
+  const list = $("talks");
+  list.replaceChildren(
+    ...state.talks.map((talk) => {
+      const open = element("button", { className: "open" }, element("span", { textContent: talk.title }));
+      open.addEventListener("click", () => { location.hash = `#/${talk.id}`; closeSide(); });
+      const tools = element("div", { className: "tools" },
+        iconButton("i-edit", `Rename ${talk.title}`, () => rename(talk)),
+        iconButton("i-bin", `Delete ${talk.title}`, () => remove(talk)));
+      const item = element("li", {}, open, tools);
+      if (state.talk?.id === talk.id) {
+        item.className = "current";
+        open.setAttribute("aria-current", "page");
+      }
+      return item;
+    }),
+  );
+  if (!state.talks.length) {
+    const text = $("search").value ? "Nothing found" : "No conversations yet";
+    list.append(element("li", { className: "none", textContent: text }));
+  }
+}
+
+async function rename(talk) {
+  const title = await typed("Rename the conversation", talk.title);
+  if (!title || title === talk.title) return;
+  const changed = await attempt(() => api(`PATCH /app/conversations/${talk.id}`, { title }));
+  if (!changed) return;
+  if (state.talk?.id === talk.id) { state.talk.title = changed.title; showTitle(); }
+  await loadTalks();
+}
+
+async function remove(talk) {
+  if (!(await confirmed(`Delete “${talk.title}”?`, "It cannot be brought back.", "Delete"))) return;
+  if (state.talk?.id === talk.id) { stopAnswer(); }
+  await attempt(() => api(`DELETE /app/conversations/${talk.id}`));
+  announce("Deleted");
+  if (state.talk?.id === talk.id) newTalk(); else await loadTalks();
+}
+
+let searching;
+$("search").addEventListener("input", () => {
+  clearTimeout(searching);
+  searching = setTimeout(() => attempt(loadTalks), 200);
+});
+$("new").addEventListener("click", () => newTalk());
+
+export function newTalk() {
+  stopAnswer();
+  closeSide();
+  state.draft = { system: "", temperature: 0.8 };
+  if (location.hash && location.hash !== "#/") location.hash = "#/"; else route();
+  question.focus();
+}
+
+export function closeSide() {
+  $("side").classList.remove("open");
+  $("shade").hidden = true;
+}
+$("side-open").addEventListener("click", () => {
+  $("side").classList.add("open");
+  $("shade").hidden = false;
+  $("side-close").focus();
+});
+for (const name of ["side-close", "shade"]) $(name).addEventListener("click", closeSide);
