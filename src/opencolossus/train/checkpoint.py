@@ -33,6 +33,7 @@ from opencolossus.train import manifest, world
 KEEP = 2
 """Checkpoints kept: the newest, and one to fall back on."""
 STATE = "state.json"
+_NOTHING_LEFT = 1 << 20  # bytes of free disk
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -136,8 +137,9 @@ class Store:
             if world.rank() == 0:
                 self._publish(part, step)
         except (OSError, CheckpointException) as error:
+            said = self._why_not(step, error)
             shutil.rmtree(part, ignore_errors=True)
-            raise UserError(self._why_not(step, error)) from None
+            raise UserError(said) from None
 
     def _seal(self, part: Path, state: dict[str, Any]) -> None:
         mine = {p.name: manifest.digest(p) for p in part.glob(f"__{world.rank()}_*.distcp")}
@@ -185,6 +187,8 @@ class Store:
             f"the last intact one is {self.path(left[0])}" if left else "there is none before it"
         )
         full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
+        # PyTorch's own writer only tells that its file is shorter than it should be.
+        full = full or shutil.disk_usage(self.folder).free < _NOTHING_LEFT
         what = "the disk is full" if full else str(cause)
         return f"the checkpoint of step {step} cannot be written to {self.folder}: {what}; {intact}"
 
