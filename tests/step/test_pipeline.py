@@ -68,20 +68,20 @@ def one_f_one_b(stages: int, micro: int) -> list[list[Task]]:
     return orders
 
 
-def interleaved(stages: int, micro: int, chunks: int) -> list[list[Task]]:
-    """Megatron-LM's interleaved order: groups of ``stages`` micro-batches through each chunk."""
+def interleaved(stages: int, micro: int, chunks: int, size: int) -> list[list[Task]]:
+    """Megatron-LM's interleaved order: groups of ``size`` micro-batches through each chunk."""
     total = micro * chunks
 
     def nth(kind: str, k: int) -> Task:
-        group, inside = divmod(k, stages * chunks)
-        chunk = inside // stages
+        group, inside = divmod(k, size * chunks)
+        chunk = inside // size
         if kind == "B":
             chunk = chunks - 1 - chunk
-        return (kind, group * stages + inside % stages, chunk)
+        return (kind, group * size + inside % size, chunk)
 
     orders = []
     for s in range(stages):
-        warm = min((stages - s - 1) * 2 + (chunks - 1) * stages, total)
+        warm = min((stages - s - 1) * 2 + (chunks - 1) * size, total)
         order = [nth("F", k) for k in range(warm)]
         for k in range(total - warm):
             order += [nth("F", warm + k), nth("B", k)]
@@ -171,15 +171,31 @@ def test_one_f_one_b_is_what_its_simulation_takes(
 
 @settings(max_examples=25, deadline=None)
 @given(
-    stages=st.integers(2, 6), groups=st.integers(1, 4), chunks=st.integers(2, 4), b=st.floats(1, 3)
+    stages=st.integers(2, 6),
+    groups=st.integers(1, 4),
+    chunks=st.integers(2, 4),
+    b=st.floats(1, 3),
+    extra=st.integers(0, 5),
 )
 def test_interleaving_divides_the_bubble_by_its_chunks(
-    stages: int, groups: int, chunks: int, b: float
+    stages: int, groups: int, chunks: int, b: float, extra: int
 ) -> None:
-    micro = stages * groups
+    """Also with groups larger than the pipeline, which cost memory and no time."""
+    size = stages + extra
+    micro = size * groups
+    orders = interleaved(stages, micro, chunks, size)
     times = {"F": [1.0 / chunks] * stages, "B": [b / chunks] * stages}
-    played = run(interleaved(stages, micro, chunks), times)
+    played = run(orders, times)
     assert closed(stages, micro, chunks, 0.0, 1.0, b, 0.0) == pytest.approx(played, rel=1e-9)
+    one = layouts(pipeline=stages, virtual=chunks, batch=micro, data=1)
+    if pipeline.group(one)[0] == size:
+        assert pipeline.in_flight(one)[0] == pytest.approx(held(orders[0]) / chunks)
+
+
+def held(order: list[Task]) -> int:
+    """Most chunks of micro-batches that a stage holds at once."""
+    steps = np.cumsum([1 if kind == "F" else -1 for kind, _, _ in order])
+    return int(steps.max())
 
 
 @pytest.mark.parametrize(("stages", "micro"), [(2, 6), (4, 12), (6, 24), (8, 32)])
