@@ -57,6 +57,21 @@ def test_compiled_blocks_equal_plain_ones(kind, recompute, backend, monkeypatch)
         assert_close(weight, plain_weights[name], atol=1e-5, rtol=1e-5)
 
 
+def test_other_loads_of_the_experts_compile_nothing_anew(monkeypatch):
+    torch._dynamo.reset()
+    monkeypatch.setattr(network, "compile_blocks", partial(compile_blocks, backend="aot_eager"))
+    layout = Layout(micro_batch=8)
+    setting = Setting(CPU, torch.float32, layout, seed=3, compiled=True)
+    engine = Engine(MODEL, setting, Optimiser())
+    stats, graphs = torch._dynamo.utils.counters["stats"], []
+    for seed in range(1, 5):
+        engine.gradients(ranks.own(ranks.rows(seed), layout, grouping.alone()))
+        engine.move(1.0)
+        graphs.append(stats["unique_graphs"])
+    assert graphs[0] > 0
+    assert graphs[1:] == [graphs[1]] * 3
+
+
 @pytest.mark.parametrize(
     ("run", "device", "can", "found"),
     [

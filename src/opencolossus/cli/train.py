@@ -23,12 +23,20 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest sound checkpoint.")
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="Processes on this machine; one for each GPU if left out. torchrun starts more.",
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
             "--layout",
-            help="How to spread the work: tp, cp, pp, vs, ep, mb, zero, recompute; for example "
-            "tp=2,pp=2. Start the processes with torchrun.",
+            help="How to spread the work over processes: tp, cp, pp, vs, ep, mb, zero, shard, "
+            "recompute; for example tp=2,pp=2. The planner's choice if left out.",
         ),
     ] = None,
     patience: Annotated[
@@ -53,12 +61,15 @@ def train(
     # Read when torch loads its OpenMP: threads that spin while they wait make a machine that
     # others use too ten times slower, and a quiet one no faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from opencolossus.train import processes as several
     from opencolossus.train import world
     from opencolossus.train.console import progress_on
     from opencolossus.train.opening import Listeners
     from opencolossus.train.run import train as run
 
     description = load(spec, sets).description
+    if (count := several.wanted(processes)) > 1:
+        raise typer.Exit(several.start(count, sys.argv[1:]))
     folder = out or Path("runs") / description.run.name.replace("/", "-")
     try:
         found = run(

@@ -33,11 +33,11 @@ def orthogonalise(M: Tensor, steps: int = 5) -> Tensor:
 class Spread(Protocol):
     """Stacks of matrices [n, ...] that lie in pieces on several processes."""
 
-    def join(self, pieces: Tensor) -> Tensor:
-        """The whole of what this process and the others hold."""
+    def collect(self, pieces: Tensor) -> Tensor:
+        """Whole matrices: this process's share of the stack."""
 
-    def part(self, whole: Tensor) -> Tensor:
-        """This process's pieces."""
+    def give_back(self, owned: Tensor, count: int) -> Tensor:
+        """This process's pieces of all ``count`` matrices."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -87,11 +87,11 @@ class Muon(torch.optim.Optimizer):
         ahead = torch._foreach_lerp(grads, buffers, momentum)
         stack = torch.stack(ahead)
         spread = self.spread.get(params[0])
-        # An orthogonal matrix is not made of orthogonal pieces: every rank works on the whole.
-        whole = spread.join(stack) if spread else stack
+        # An orthogonal matrix is not made of orthogonal pieces: each is made whole at one rank.
+        whole = spread.collect(stack) if spread else stack
         update = orthogonalise(whole.to(self.dtype))
         rows, columns = update.shape[-2:]
-        update = spread.part(update) if spread else update
+        update = spread.give_back(update, len(stack)) if spread else update
         scale = lr * max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(params, 1.0 - lr * group["weight_decay"])
         torch._foreach_add_(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from opencolossus.train.parallel import collectives
+from opencolossus.train.parallel.collectives import from_owners, to_owners
 from opencolossus.train.parallel.cuts import Cut
 from opencolossus.train.parallel.groups import Group
 
@@ -18,17 +18,20 @@ class Pieces:
     shards: tuple[tuple[int, Group], ...]
     """Axes of one weight, and over whom they are spread."""
 
-    def join(self, pieces: Tensor) -> Tensor:
-        """The whole weights [n, ...]."""
+    def collect(self, pieces: Tensor) -> Tensor:
+        """Whole weights: this process's share of the stack, so that each is worked on once."""
         for dim, group in self.shards:
-            pieces = collectives.join(pieces, dim + 1, group)
+            pieces = to_owners(pieces, dim + 1, group)
         return pieces
 
-    def part(self, whole: Tensor) -> Tensor:
-        """This process's pieces of the whole weights."""
-        for dim, group in reversed(self.shards):
-            whole = collectives.part(whole, dim + 1, group)
-        return whole
+    def give_back(self, owned: Tensor, count: int) -> Tensor:
+        """This process's pieces of all ``count`` weights, from the whole ones of its share."""
+        counts = [count]
+        for _, group in self.shards:
+            counts.append(-(-counts[-1] // group.size))
+        for (dim, group), before in zip(reversed(self.shards), counts[-2::-1], strict=True):
+            owned = from_owners(owned, before, dim + 1, group)
+        return owned
 
 
 def pieces(cut: Cut, ndim: int) -> Pieces | None:
