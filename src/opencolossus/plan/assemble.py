@@ -24,6 +24,7 @@ from opencolossus.step.memory import Memory
 if TYPE_CHECKING:
     from opencolossus.plan.search import Found
 
+RESTS = "A kind of GPU gets no work"
 STEP_PARTS = tuple(name for name in StepParts.model_fields)
 MEMORY_PARTS = tuple(name for name in MemoryParts.model_fields if name not in ("total", "limit"))
 
@@ -108,10 +109,10 @@ def resting(fleet: Fleet, found: Sequence[Found], parts: Sequence[Part]) -> tupl
     for item in found:
         name = fleet.name_of(item.pricing.pool)
         if name not in working:
-            why = f"its {item.carried:,} GPUs would hold the others up"
+            why = f"with this batch its {item.carried:,} GPUs would hold the others up"
             if item.carried < size:
                 why = f"its {item.carried:,} GPUs are fewer than one replica ({size:,})"
-            told.append(f"A kind of GPU gets no work: pool {name}, {why}.")
+            told.append(f"{RESTS}: pool {name}, {why}.")
     return tuple(told)
 
 

@@ -242,6 +242,8 @@ def advice(plan: Plan, description: Description) -> Iterator[str]:
     if plan.step.bubble > 0.15 * plan.step_time:
         yield (
             f"The pipeline stands still for {plan.step.bubble / plan.step_time:.0%} of the step: "
-            "each replica has few micro-batches, and a larger batch would shrink that. "
-            + idle.batch_room(plan)
+            "each replica has few micro-batches, and a larger batch would shrink that."
         )
+        told = idle.batch_room(plan)
+        if told not in plan.advice:
+            yield told

@@ -36,8 +36,10 @@ def dark(plan: Plan, run: Run, fleet: Fleet, parts: Sequence[Part]) -> Iterator[
             f"{show(fleet.limit, POWER, 3)} carry {carried:,} of {there:,} GPUs at {caps}; "
             "more of them at a lower cap would not train faster."
         )
-    for part in parts:
-        yield from _unused(part, run, alone=len(parts) == 1)
+    short = [text for part in parts for text in _unused(part, run, alone=len(parts) == 1)]
+    yield from short
+    if any("no work" in text for text in short):
+        yield batch_room(plan)
 
 
 def _unused(part: Part, run: Run, alone: bool) -> Iterator[str]:

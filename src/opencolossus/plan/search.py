@@ -106,8 +106,7 @@ def search(
     again = _planned(description, cluster, fewer, code, known, schedules, dict(facts or {}), detail)
     if again.tokens_per_day <= made.tokens_per_day:
         return made
-    left = set(made.advice) - set(again.advice)
-    told = tuple(text for text in made.advice if text in left and "no work" in text)
+    told = tuple(text for text in made.advice if text.startswith(assemble.RESTS))
     return again.model_copy(update={"available": made.available, "advice": (*again.advice, *told)})
 
 
@@ -142,7 +141,7 @@ def _planned(
     if not found:
         raise refused[0]
     made = assemble.plan(description, fleet, found, known, facts, detail)
-    left = tuple(f"A kind of GPU gets no work: {why}." for why in refused)
+    left = tuple(f"{assemble.RESTS}: {why}." for why in refused)
     return made.model_copy(update={"advice": (*made.advice, *left)}) if left else made
 
 

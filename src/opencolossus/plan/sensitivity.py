@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencolossus.plan import lattice
 from opencolossus.plan.fleet import Fleet, whole
@@ -55,9 +56,12 @@ def _base(found: Found) -> float:
 
 def _candidates(found: Found) -> Layouts:
     """The fastest layouts at the chosen cap, which another input could put first."""
-    rate = found.priced.tokens_per_second
-    count = min(256, rate.size)
-    return found.priced.layouts.take(np.argpartition(-rate, count - 1)[:count])
+    return found.priced.layouts.take(_fastest(found)[:256])
+
+
+def _fastest(found: Found) -> NDArray[np.intp]:
+    """Indices of the fastest layouts, the fastest first."""
+    return np.argsort(-found.priced.tokens_per_second, kind="stable")[:NEWCOMERS]
 
 
 def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
@@ -121,6 +125,7 @@ def _of_site(
     wider = lattice.spread(_candidates(found), 2 * batch, whole(pricing.pool, found.gpus))
     rate = _best(pricing, found, wider)
     yield Sensitivity(input="batch", change="doubled", tokens=rate / _base(found) - 1)
+    yield from _more_gpus(found, batch)
     if fleet.limit is None:
         return
     name = fleet.name_of(pricing.pool)
@@ -138,6 +143,20 @@ def _of_site(
         best = max(best, float(rates.max()))
     best = max(best, _base(found))
     yield Sensitivity(input="power", change="+10 %", tokens=best / _base(found) - 1)
+
+
+def _more_gpus(found: Found, batch: int) -> Iterator[Sensitivity]:
+    """A tenth more GPUs with the power that they take, where whole servers make that."""
+    more = whole(found.pricing.pool, MORE * found.gpus)
+    if more <= found.gpus:
+        return
+    wider = lattice.spread(found.priced.layouts.take(_fastest(found)), batch, more)
+    if wider.tensor.size:
+        priced = found.pricing.price(wider, found.cap, more)
+        fits = found.pricing.fits(priced.memory)
+        rate = max(float(np.max(np.where(fits, priced.tokens_per_second, 0.0))), _base(found))
+        change = rate / _base(found) - 1
+        yield Sensitivity(input="GPUs and their power", change="+10 %", tokens=change)
 
 
 def _of_survival(plan: Plan, fleet: Fleet, found: Found) -> Iterator[Sensitivity]:
