@@ -56,7 +56,9 @@ async def text_requests(hub: Hub, user: User, body: CompletionRequest) -> list[R
     Raises:
         ApiError: the body asks for what cannot be.
     """
-    prompts = await run_in_threadpool(_prompts, hub, body)
+    # Numbers need no work that would keep the others waiting.
+    numbers = isinstance(body.prompt, list) and not isinstance(body.prompt[0], str)
+    prompts = _prompts(hub, body) if numbers else await run_in_threadpool(_prompts, hub, body)
     return [
         _request(hub, user, body, prompt, body.max_tokens, body.logprobs, choice)
         for prompt in prompts
