@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from opencolossus.plan.plan import Plan
 from opencolossus.report import plan_words as words
@@ -42,7 +43,8 @@ def show_plan(console: Console, plan: Plan, whole: bool = False) -> None:
 
 def _titled(title: str | None, columns: Sequence[tuple[str, str]]) -> Table:
     """An empty table with (name, alignment) of its columns."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    shown = None if title is None else Text(title, style="bold", no_wrap=True, overflow="ignore")
+    table = Table(title=shown, title_justify="left", box=None, pad_edge=False)
     for name, justify in columns:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     return table
@@ -156,7 +158,7 @@ def _footnotes(console: Console, plan: Plan, whole: bool) -> None:
     console.print()
     shown = plan.assumptions if whole else plan.assumptions[:FEW_ASSUMPTIONS]
     console.print(f"[bold]Leans on {len(plan.assumptions)} assumptions[/]", style="dim")
-    table = Table(box=None, show_header=False, pad_edge=False, style="dim")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), style="dim")
     table.add_column(width=1)
     table.add_column()
     for text in shown:
