@@ -28,6 +28,14 @@ def test_json_is_a_plan() -> None:
     assert plan["version"] == 2
 
 
+def test_the_schema_of_a_plan_fits_the_plan() -> None:
+    schema = json.loads(colossus("schema", "--plan").stdout)
+    plan = json.loads(colossus("plan", EXAMPLE, "--json").stdout)
+    assert set(plan) == set(schema["properties"])
+    assert set(plan["power"]) == set(schema["$defs"]["Power"]["properties"])
+    assert schema["properties"]["version"]["default"] == plan["version"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -1,4 +1,4 @@
-"""``colossus schema``: the JSON schema of a description, for editors."""
+"""``colossus schema``: the JSON schema of a description, for editors, and of a plan, for programs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ def schema(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write to a file instead of the terminal.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Of what 'colossus plan --json' prints instead.")
+    ] = False,
 ) -> None:
     """Print the JSON schema of a description, so that an editor completes and checks it.
 
@@ -21,7 +24,13 @@ def schema(
     from opencolossus.specs.files import write_atomic
     from opencolossus.specs.schema import json_schema
 
-    text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    if plan:
+        from opencolossus.plan.plan import Plan
+
+        found = Plan.model_json_schema(mode="serialization")
+    else:
+        found = json_schema()
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     if out is None:
         typer.echo(text, nl=False)
     else:
