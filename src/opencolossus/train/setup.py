@@ -20,7 +20,6 @@ from opencolossus.train.claim import TOKENIZER
 from opencolossus.train.console import Progress
 from opencolossus.train.engine import Engine
 from opencolossus.train.guard import Guard
-from opencolossus.train.parallel import float8 as low
 from opencolossus.train.parallel import start
 from opencolossus.train.parallel.groups import Groups
 from opencolossus.train.parallel.setting import Setting
@@ -116,19 +115,17 @@ def build(
         where = str(store.path(newest or 0))
         check_model(saved.model, model, where)
         data.tokenizer.check(saved.tokenizer, where)
-    dtype: torch.dtype = (
-        getattr(torch, saved.dtype)
-        if saved
-        else world.from_first(compute_type(run.precision, model, device))
-    )
-    compiled: Compiling = (
-        saved.compiled if saved else world.from_first(compiles(run, model, device))
-    )
+    dtype, compiled = _found_out(description, device, saved)
     fused.switch("on" if compiled == "functions" else "off")
-    float8 = run.precision == "fp8"
-    if float8:
-        low.check(device)
-    setting = Setting(device, dtype, layout, groups, run.seed, compiled == "blocks", float8)
+    setting = Setting(
+        device,
+        dtype,
+        layout,
+        groups,
+        run.seed,
+        compiled=compiled == "blocks",
+        float8=run.precision == "fp8",
+    )
     training = Training(
         description=description,
         folder=folder,
@@ -153,6 +150,19 @@ def build(
         training.guard.restore(saved.guard)
         load_tensors(training, newest)
     return training
+
+
+def _found_out(
+    description: Description, device: torch.device, saved: State | None
+) -> tuple[torch.dtype, Compiling]:
+    """What to compute in and what to compile: as found out when the run began."""
+    model, run = description.model, description.run
+    if saved is not None:
+        return getattr(torch, saved.dtype), saved.compiled
+    return (
+        world.from_first(compute_type(run.precision, model, device)),
+        world.from_first(compiles(run, model, device)),
+    )
 
 
 def load_tensors(training: Training, step: int) -> None:

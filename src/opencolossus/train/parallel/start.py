@@ -15,7 +15,7 @@ from opencolossus.specs.document import Description
 from opencolossus.specs.run import Layout
 from opencolossus.train import world
 from opencolossus.train.machine import measure
-from opencolossus.train.parallel import groups
+from opencolossus.train.parallel import float8, groups
 from opencolossus.train.parallel.check import check
 from opencolossus.train.parallel.choose import choose, is_open, told
 from opencolossus.train.precision import compute_type
@@ -55,13 +55,15 @@ def start(
         patience: seconds after which a process that does not answer is given up.
 
     Raises:
-        UserError: the processes mean different things, or the layout cannot train the model on
-            this number of processes.
+        UserError: the processes mean different things, the layout cannot train the model on this
+            number of processes, or the device cannot compute in the precision.
     """
     model, run, processes = description.model, description.run, world.expected()
     world.agree_on(description.model_dump(mode="json"), "the description")
     world.agree_on({"--layout": asked}, "the command")
 
+    if run.precision == "fp8":
+        float8.check(device())
     machine = None
     if is_open(run, asked, processes):
         here = device()
