@@ -1,4 +1,4 @@
-"""``colossus schema``: the JSON schema of a description, for editors, and of a plan, for programs."""
+"""``colossus schema``: the JSON schema of a description, for editors; of a plan, for programs."""
 
 from __future__ import annotations
 
