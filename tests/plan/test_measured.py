@@ -133,7 +133,7 @@ def test_constants_belong_to_parts_and_eras_only(table: Measured) -> None:
         value = constants.value_of(base, constant)
         assert constant.kind.low <= value * (1 + 1e-9)
         assert value <= constant.kind.high * (1 + 1e-9)
-    assert len(known) <= 31
+    assert len(known) <= 28
 
 
 def test_runs_that_died_for_want_of_memory_do_not_fit() -> None:

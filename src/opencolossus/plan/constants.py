@@ -48,7 +48,11 @@ class Constant:
     @property
     def owner(self) -> str:
         """The part or the generations of software that it belongs to."""
-        return self.path[1].replace("+", ", ") if len(self.path) > 1 else "everything"
+        if len(self.path) < 2:
+            return "everything"
+        named = any(GROUPS[self.path[2]]) if self.path[1] == OTHERS else False
+        others = "all other software" if named else "all software"
+        return others if self.path[1] == OTHERS else self.path[1].replace("+", ", ")
 
 
 def _of_peak(prior: float, low: float, high: float, what: str) -> Kind:
@@ -71,7 +75,6 @@ KINDS = {
     "step_gap": Kind(0.02, 1e-3, 0.5, "s a step", "clipping, data, logging"),
     "expert_gap": Kind(5e-4, 1e-6, 5e-3, "s a layer and pass", "host work more where experts are"),
     "routing": Kind(2.0, 1.0, 12.0, "of the least traffic", "sorting tokens by expert"),
-    "cast": Kind(1.0, 0.2, 4.0, "of one pass", "quantising operands to low precision"),
     "elementwise": Kind(
         1.6, 0.8, 5.0, "of the least traffic", "norms, activation functions and residuals"
     ),
@@ -81,6 +84,9 @@ KINDS = {
 """Kinds of constants; attention from FlashAttention-2 and -3 (Dao 2023; Shah et al. 2024)."""
 KNOWN_FABRICS = {"infiniband", "ethernet"}
 """Networks whose bandwidth under NCCL is published: 46-49 GB/s of a 400 Gbit/s port."""
+OTHERS = "*"
+ALONE = ("torch-cpu",)
+"""Generations of software that share nothing: a CPU is another thing."""
 EAGER = ("eager-2021", "eager-2022")
 GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gather": (),
@@ -88,13 +94,12 @@ GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "tensor_overlap": (),
     "step_gap": (),
     "expert_gap": (),
-    "cast": (),
     "routing": (("bridge-2026",),),
     "elementwise": (EAGER, ("fused-2023", "xla-2025")),
-    "gap": (("eager-2021",), ("eager-2022",), ("fused-2023",)),
+    "gap": (("eager-2022",),),
     "attention": (("fused-2023",),),
 }
-"""Generations of software that share a constant; those in no group share one too. In 2026 tokens
+"""Generations of software that share a constant; all others share one too. In 2026 tokens
 are sorted in fused kernels; what is compiled or captured (``Software.compiled``) has no gaps."""
 
 
@@ -111,11 +116,19 @@ def constants(measured: Measured) -> list[Constant]:
         found.append(Constant(("fabrics", kind), KINDS["fabric"]))
     for name, groups in GROUPS.items():
         eras = _eras(measured, name)
-        rest = tuple(sorted(eras - {era for group in groups for era in group}))
-        for group in (*groups, rest):
-            if eras & set(group):
-                found.append(Constant(("eras", "+".join(group), name), KINDS[name]))
+        found += [
+            Constant(("eras", "+".join(group), name), KINDS[name])
+            for group in groups
+            if eras & set(group)
+        ]
+        if eras - _apart(name):
+            found.append(Constant(("eras", OTHERS, name), KINDS[name]))
     return found
+
+
+def _apart(name: str) -> set[str]:
+    """Generations of software that do not share the common value of a constant."""
+    return {era for group in GROUPS[name] for era in group} | set(ALONE)
 
 
 def _eras(measured: Measured, name: str) -> set[str]:
@@ -123,7 +136,6 @@ def _eras(measured: Measured, name: str) -> set[str]:
     code = measured.base_code
     uses = {
         "attention": np.asarray(code.flash) > 0,
-        "cast": np.asarray(code.low) > 0,
         "gap": np.asarray(code.compiled) < 1,
         "step_gap": np.asarray(code.captured) < 1,
     }
@@ -138,6 +150,8 @@ def holds_for(constant: Constant, measured: Measured) -> NDArray[np.bool_]:
     owners = {"gpus": measured.architectures, "fabrics": measured.fabrics, "eras": measured.eras}
     if constant.path[0] not in owners:
         return np.ones(len(measured), dtype=bool)
+    if constant.path[1] == OTHERS:
+        return ~np.isin(measured.eras, list(_apart(constant.path[2])))
     return np.isin(owners[constant.path[0]], constant.path[1].split("+"))
 
 
@@ -159,5 +173,9 @@ def _places(data: dict[str, Any], constant: Constant) -> list[dict[str, Any]]:
     """The tables that hold a constant."""
     tables = [data]
     for step in constant.path[:-1]:
-        tables = [table[name] for table in tables for name in step.split("+")]
+        if step == OTHERS:
+            apart = _apart(constant.path[-1])
+            tables = [t for table in tables for name, t in table.items() if name not in apart]
+        else:
+            tables = [table[name] for table in tables for name in step.split("+")]
     return tables

@@ -117,7 +117,6 @@ def code(
         deduplicates=float(software.deduplicated_dispatch),
         elementwise=era.elementwise,
         routing=era.routing,
-        cast=era.cast,
         gap=era.gap,
         expert_gap=era.expert_gap,
         attention=era.attention,

@@ -66,8 +66,6 @@ class Era(Spec):
     """Memory traffic of norms, activations and residuals over the least possible."""
     routing: Positive = 2.0
     """The same of sorting tokens by expert and putting them back."""
-    cast: Ratio = 1.0
-    """Traffic of quantisation over one pass per operand."""
     gap: NonNegativeDuration = 1e-4
     """Per layer and pass: waiting for kernels to start."""
     expert_gap: NonNegativeDuration = 3e-4

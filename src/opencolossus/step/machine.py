@@ -100,8 +100,6 @@ class Code(Columns):
     """Memory traffic of norms, activations and residuals over the least possible."""
     routing: Array
     """The same of sorting tokens by expert and putting them back."""
-    cast: Array
-    """Traffic of quantising to low precision over one pass per operand."""
     gap: Array
     """Seconds per layer and pass in which the GPU waits for kernels to start."""
     expert_gap: Array

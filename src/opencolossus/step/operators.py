@@ -27,7 +27,7 @@ class Pass:
     ) -> None:
         """Add a linear layer, with the quantisation of its operands where it runs in FP8."""
         forward, data, weight = product_times(machine, m, k, n, count, code.low)
-        there = (m * k * n > 0) * code.low * code.cast * count
+        there = (m * k * n > 0) * code.low * count
         cast_in = there * streaming_time(machine, 4 * m * k)  # read 2 B, write two copies of 1 B
         cast_out = there * streaming_time(machine, 4 * m * n)
         self.forward = self.forward + forward + cast_in
