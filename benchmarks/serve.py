@@ -182,7 +182,8 @@ def main() -> None:
                 peer.close()
     setup = (
         f"{given.precision} weights, {given.threads} thread(s) each, prompts of {given.prompt} "
-        f"tokens, answers of {given.tokens}, medians of {given.rounds} rounds"
+        f"tokens, answers of {given.tokens}, {works[0].turns} in a row per client, medians of "
+        f"{given.rounds} rounds"
     )
     print(f"{hardware()}; {setup}; load of the machine {os.getloadavg()[0]:.1f}\n")
     print(table(found, given.clients))

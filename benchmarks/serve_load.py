@@ -17,17 +17,18 @@ SPECIAL = 6
 
 @dataclass(frozen=True)
 class Work:
-    """So many clients, each with a prompt, each wanting so many tokens."""
+    """So many clients, each asking a few times in a row and wanting so many tokens each time."""
 
     clients: int
     prompt: int
     tokens: int
     vocabulary: int
     seed: int
+    turns: int = 4
 
-    def prompts(self) -> list[list[int]]:
+    def prompts(self, turn: int) -> list[list[int]]:
         """A prompt per client."""
-        generator = random.Random(self.seed * 1000 + self.clients)
+        generator = random.Random((self.seed * 100 + turn) * 1000 + self.clients)
         return [
             [generator.randrange(SPECIAL, self.vocabulary) for _ in range(self.prompt)]
             for _ in range(self.clients)
@@ -56,15 +57,20 @@ def measure(port: int, model: str, work: Work, extra: dict[str, Any]) -> Took:
 
 async def _measure(port: int, model: str, work: Work, extra: dict[str, Any]) -> Took:
     bodies = [
-        {
+        [json.dumps({
             "model": model, "prompt": prompt, "max_tokens": work.tokens, "temperature": 0,
             "stream": True, "stream_options": {"include_usage": True}, **extra,
-        }
-        for prompt in work.prompts()
+        }).encode() for prompt in work.prompts(turn)]
+        for turn in range(work.turns)
     ]  # fmt: skip
+
+    async def client(own: tuple[bytes, ...]) -> list[tuple[int, float]]:
+        return [await _one(port, body) for body in own]
+
     start = time.perf_counter()
-    done = await asyncio.gather(*(_one(port, json.dumps(body).encode()) for body in bodies))
+    found = await asyncio.gather(*(client(own) for own in zip(*bodies, strict=True)))
     seconds = time.perf_counter() - start
+    done = [one for several in found for one in several]
     short = [count for count, _ in done if count != work.tokens]
     if short:
         raise RuntimeError(f"an answer has {short[0]} tokens instead of {work.tokens}")

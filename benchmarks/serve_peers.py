@@ -185,14 +185,15 @@ class HuggingFace:
     def measure(self, work: Work) -> Took:
         """Generate; nothing is streamed, so there is no time to the first token."""
         torch = self._torch
-        prompts = torch.tensor(work.prompts())
-        start = time.perf_counter()
-        with torch.inference_mode():
-            out = self._model.generate(
-                prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=work.tokens,
-                min_new_tokens=work.tokens, do_sample=False, use_cache=True, pad_token_id=0,
-            )  # fmt: skip
-        tokens = out[:, prompts.shape[1] :].numel()
+        start, tokens = time.perf_counter(), 0
+        for turn in range(work.turns):
+            prompts = torch.tensor(work.prompts(turn))
+            with torch.inference_mode():
+                out = self._model.generate(
+                    prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=work.tokens,
+                    min_new_tokens=work.tokens, do_sample=False, use_cache=True, pad_token_id=0,
+                )  # fmt: skip
+            tokens += out[:, prompts.shape[1] :].numel()
         return Took(tokens, time.perf_counter() - start, None)
 
     def close(self) -> None:

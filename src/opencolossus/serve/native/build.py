@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "forward.cpp"
-HEADERS = ("vectors.h", "products.h")
+HEADERS = ("vectors.h", "products.h", "pass.h", "attention.h", "feed_forward.h")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-fPIC", "-shared")
 THREADS = "-fopenmp"
 
