@@ -68,8 +68,7 @@ def test_ring_takes_what_its_simulation_takes(ranks: int, per: int) -> None:
 
 def _h200() -> Machine:
     node, fabric = catalog.entry("nodes", "hgx-h200"), catalog.entry("fabrics", "quantum-2-ndr")
-    machine = machines.machine(node, fabric, "bf16", calibration.shipped())
-    return replace(machine, link_reach=np.asarray(0.82))
+    return machines.machine(node, fabric, "bf16", calibration.shipped())
 
 
 @pytest.mark.parametrize("size", list(H200_SWEEP))
