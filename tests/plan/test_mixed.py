@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from opencolossus.plan import lattice, mixed
+from opencolossus.plan import joint, lattice, mixed
 from opencolossus.plan.fleet import Fleet, ready_pools
+from opencolossus.plan.joint import Found
 from opencolossus.plan.pricing import Pricing
-from opencolossus.plan.search import Found, _joint, search
+from opencolossus.plan.search import search
 from opencolossus.specs import calibration, catalog
 from opencolossus.specs.document import Description
 from opencolossus.specs.run import Layout
@@ -26,7 +27,7 @@ def found_in(description: Description, shares: dict[str, float]) -> list[Found]:
     fleet = Fleet(None, cluster, None, None, None, pools)
     software, known = catalog.entry("software", "nemo-2025"), calibration.shipped()
     return [
-        _joint(
+        joint.search(
             Pricing.of(description.model, description.run, cluster, pool, software, known),
             fleet,
             name,

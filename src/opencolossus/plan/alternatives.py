@@ -17,7 +17,7 @@ from opencolossus.step.law import Cost
 from opencolossus.step.layouts import RECOMPUTE, SCHEDULES, Layouts
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 COUNT = 10
 AXES = (

@@ -22,7 +22,7 @@ from opencolossus.step.law import Cost
 from opencolossus.step.memory import Memory
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 RESTS = "A kind of GPU gets no work"
 STEP_PARTS = tuple(name for name in StepParts.model_fields)

@@ -17,7 +17,7 @@ from opencolossus.specs.document import Description
 from opencolossus.specs.units import COUNT, DAY, POWER, show
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 FLAT = 0.02
 """Differences in speed below this are well within the error of any plan."""

@@ -14,7 +14,7 @@ from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 TRIED = 96
 """Cuts that are priced with the batch split."""

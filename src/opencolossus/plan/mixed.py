@@ -24,7 +24,7 @@ from opencolossus.step.layouts import Layouts
 from opencolossus.step.memory import Memory
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 OPTIONS = 3
 """Micro-batches and recomputations that each kind tries with every cut, its fastest."""

@@ -13,7 +13,7 @@ from opencolossus.step.layouts import Layouts
 from opencolossus.step.memory import Memory
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,15 @@
-"""The search: which GPUs, at what power cap, in which layout.
-
-Every valid layout is priced at the numbers of GPUs and caps that the site can carry: the whole
-lattice once at the likeliest cap, the best few hundred at every cap, and the whole lattice again
-at the cap that won.
-"""
+"""The search: which GPUs of which kinds, at what power cap, in which layout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
-import numpy as np
-from numpy.typing import NDArray
-
-from opencolossus.plan import assemble, here, lattice, pinned, supply, trouble
-from opencolossus.plan.fleet import Fleet, part_of_server, ready_pools, whole
+from opencolossus.plan import assemble, here, joint, pinned, supply, trouble
+from opencolossus.plan.fleet import Fleet, part_of_server, ready_pools
 from opencolossus.plan.plan import Plan
-from opencolossus.plan.pricing import Priced, Pricing
-from opencolossus.power.caps import speed_at_cap
+from opencolossus.plan.pricing import Pricing
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
@@ -26,40 +17,10 @@ from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.evidence import Fact
 from opencolossus.specs.software import Calibration, Software
-from opencolossus.step.columns import Array
-from opencolossus.step.layouts import Layouts
 
-SHORTLIST = 256
 DEFAULT_SCHEDULES = ("1f1b",)
 SOFTWARE_BY_YEAR = {2023: "mlperf-2023", 2024: "nemo-2024", 2025: "nemo-2025"}
 NEWEST = "bridge-2026"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the joint search settled on."""
-
-    pricing: Pricing
-    cap: float
-    carried: int
-    """GPUs that the site carries at the cap."""
-    share: float
-    """What this kind could do of the work of all kinds together; 1 where it is the only one."""
-    gpus: int
-    """GPUs that layouts are priced on: those carried, or in a mixed fleet as many of this kind
-    as would do the work of all kinds together."""
-    priced: Priced
-    """Every layout that fits, at that cap."""
-    rejected: tuple[Layouts, Array]
-    """Layouts that do not fit, and the bytes that they need."""
-    best: int
-    """Index of the chosen layout."""
-    caps: Array
-    counts: Array
-    """GPUs that the site carries at each of ``caps``."""
-    shortlist: Priced
-    at_caps: tuple[tuple[float, int, Priced, int], ...]
-    """For each cap: cap, GPUs priced, the shortlist priced, and the best of it."""
 
 
 def search(
@@ -128,14 +89,14 @@ def _planned(
     for name, pool in fleet.pools.items():
         try:
             pricings[name] = Pricing.of(model, run, cluster, pool, code, known)
-            strength[name] = _strength(pricings[name], fleet, name)
+            strength[name] = joint.strength(pricings[name], fleet, name)
         except UserError as why:  # a kind that cannot do it alone; the others may
             refused.append(why)
     found = []
     for name, strong in strength.items():
         share = strong / sum(strength.values())
         try:
-            found.append(_joint(pricings[name], fleet, name, share, schedules, detail))
+            found.append(joint.search(pricings[name], fleet, name, share, schedules, detail))
         except UserError as why:
             refused.append(why)
     if not found:
@@ -143,20 +104,6 @@ def _planned(
     made = assemble.plan(description, fleet, found, known, facts, detail)
     left = tuple(f"{assemble.RESTS}: {why}." for why in refused)
     return made.model_copy(update={"advice": (*made.advice, *left)}) if left else made
-
-
-def _strength(pricing: Pricing, fleet: Fleet, name: str) -> float:
-    """FLOP/s that a pool reaches at its likeliest cap.
-
-    Raises:
-        UserError: the power does not carry one server, or the GPU lacks the precision.
-    """
-    caps, counts = fleet.carried(name)
-    if counts.max() < 1:
-        raise UserError(trouble.too_little_power(fleet, name))
-    speed = counts * speed_at_cap(pricing.pool.node.gpu, caps)
-    machine = pricing.machine(float(caps[-1]), pricing.pool.gpus)
-    return float(speed.max() * machine.peak * machine.matrix)
 
 
 def _day(description: Description, day: date | None) -> date | None:
@@ -204,123 +151,3 @@ def _fleet(
         return Fleet(None, cluster, day, power_limit, None, pools)
     limit = power_limit if power_limit is not None else supply.power_limit(site, day)
     return Fleet(site, cluster, day, limit, supply.weather(site, day), pools)
-
-
-def _joint(
-    pricing: Pricing,
-    fleet: Fleet,
-    name: str,
-    share: float,
-    schedules: Sequence[str],
-    detail: bool,
-) -> Found:
-    """Search layouts, GPUs and cap of one pool together.
-
-    A pool that does ``share`` of the work is searched as if the whole fleet were of its kind.
-    """
-    pool = fleet.pools[name]
-    caps, counts = fleet.carried(name)
-    fleets = np.array([whole(pool, count / share) for count in counts])
-    likely = int(np.argmax(counts * speed_at_cap(pool.node.gpu, caps)))
-    first, rejected = _whole_lattice(pricing, float(caps[likely]), int(fleets[likely]), schedules)
-    short = _shortlist(first)
-    items = [
-        (lattice.spread(short.layouts, pricing.run.batch_sequences, int(n)), float(cap), int(n))
-        for cap, n, worth in zip(caps, fleets, _worth_trying(counts), strict=True)
-        if n >= 1 and (detail or worth)
-    ]
-    items = [item for item in items if item[0].tensor.size]
-    tried = []
-    for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
-        rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
-        tried.append((cap, count, priced, int(np.argmax(rate))))
-    scores = [_score(pricing, fleet, share, item) for item in tried]
-    cap, count, _, _ = tried[int(np.argmax(scores))]
-    last = first
-    if cap != float(caps[likely]):
-        last, rejected = _whole_lattice(pricing, cap, count, schedules)
-    best = int(np.argmax(last.tokens_per_second))
-    carried = int(counts[int(np.flatnonzero(caps == cap)[0])])
-    return Found(
-        pricing,
-        cap,
-        carried,
-        share,
-        count,
-        last,
-        rejected,
-        best,
-        caps,
-        counts,
-        short,
-        tuple(tried),
-    )
-
-
-def _worth_trying(counts: Array) -> NDArray[np.bool_]:
-    """Caps at which more GPUs run than at every higher cap; the others are slower."""
-    higher = np.append(np.maximum.accumulate(counts[::-1])[::-1][1:], 0.0)
-    return np.asarray(counts > higher)
-
-
-def _score(
-    pricing: Pricing, fleet: Fleet, share: float, item: tuple[float, int, Priced, int]
-) -> float:
-    """Tokens per second of the calendar for one cap."""
-    _, _, priced, best = item
-    if not pricing.fits(priced.memory)[best]:
-        return 0.0
-    layouts = priced.layouts
-    left, _ = fleet.survival(
-        pricing.pool,
-        int(share * layouts.gpus[best]),
-        pricing.model,
-        int(layouts.data[best]),
-        float(priced.seconds[best]),
-    )
-    return float(priced.tokens_per_second[best]) * left
-
-
-def _whole_lattice(
-    pricing: Pricing, cap: float, count: int, schedules: Sequence[str]
-) -> tuple[Priced, tuple[Layouts, Array]]:
-    """Price the layouts that fit, memory first and time second; and those that do not fit."""
-    model, run, pool = pricing.model, pricing.run, pricing.pool
-    usable = whole(pool, count)
-    grid = lattice.axes(model, run, pool.node, usable, schedules)
-    layouts = lattice.lattice(grid, model.layers, run.batch_sequences, usable)
-    if layouts.tensor.size == 0:
-        raise UserError(trouble.no_layout(pricing, grid, usable))
-    held = pricing.memory(layouts)
-    good = pricing.fits(held)
-    if not good.any():
-        raise UserError(trouble.too_little_memory(pricing, layouts, held, usable, schedules))
-    priced = pricing.price(layouts.take(good), cap, usable, held=held[good])
-    return priced, (layouts.take(~good), held[~good])
-
-
-def _top(values: Array, count: int) -> NDArray[np.intp]:
-    """Indices of the largest ``count`` values."""
-    count = min(count, values.size)
-    return np.argpartition(-values, count - 1)[:count]
-
-
-def _shortlist(priced: Priced) -> Priced:
-    """The fastest layout of each cut that fits, and the fastest of those that need least memory.
-
-    Other numbers of GPUs divide by other cuts, so that one of each kind is kept.
-    """
-    rate = priced.tokens_per_second
-    cut = (priced.layouts.tensor * 128 + priced.layouts.context) * 1024 + priced.layouts.pipeline
-    order = np.argsort(-rate, kind="stable")
-    _, first = np.unique(cut[order], return_index=True)
-    rate = np.where(np.isin(np.arange(rate.size), order[first]), 2 * rate, rate)
-    lean = np.where(priced.memory <= np.quantile(priced.memory, 0.05), rate, 0.0)
-    chosen = np.unique(np.concatenate([_top(rate, SHORTLIST * 3 // 4), _top(lean, SHORTLIST // 4)]))
-    return replace(
-        priced,
-        layouts=priced.layouts.take(chosen),
-        seconds=priced.seconds[chosen],
-        memory=priced.memory[chosen],
-        gpu_power=priced.gpu_power[chosen],
-    )

@@ -18,7 +18,7 @@ from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
 
 if TYPE_CHECKING:
-    from opencolossus.plan.search import Found
+    from opencolossus.plan.joint import Found
 
 MORE = 1.1
 MACHINE = (
