@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test lint docs clean help
+.PHONY: demo test lint docs performance clean help
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is to make
@@ -23,6 +23,9 @@ test: $(VENV)/.dev  ## Check types, style and floors, and run every test
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ anew
 	$(BIN)/colossus validate --write docs
 	$(BIN)/python benchmarks/scenarios.py
+
+performance: $(VENV)/.dev  ## Measure what needs no GPU, and write docs/performance.md (half an hour)
+	$(BIN)/python benchmarks/performance.py --run $(if $(PEERS),--peers $(PEERS))
 
 clean:  ## Remove what these commands made
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

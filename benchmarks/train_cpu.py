@@ -23,7 +23,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,28 +32,33 @@ import record
 from train_runner import OURS, Entry, Runner, Setting
 
 KINDS = ("bf16", "autocast", "fp32")
+WARM_UP = 4
+"""Steps before any that count in a trial."""
 
 
-def modes(group: str, names: list[str]) -> Iterator[Entry]:
-    """Every mode of every contender; ours has no autocast."""
-    for name in names:
-        for compiled in (True, False):
-            for kind in KINDS:
+def modes(group: str, names: list[str], kinds: Sequence[str]) -> Iterator[Entry]:
+    """Every mode of every contender, likely ones first; ours has no autocast."""
+    for kind in kinds:
+        for name in names:
+            for compiled in (True, False):
                 if name != OURS or kind != "autocast":
                     yield Entry(group, name, kind, compiled)
 
 
 def try_all(
-    group: str, names: list[str], setting: Setting, tokens: int, known: dict[Any, Entry]
+    wanted: Iterator[Entry], setting: Setting, tokens: int, known: dict[Any, Entry]
 ) -> Iterator[Entry]:
-    """Take two steps in every mode, unless it is known."""
-    for entry in modes(group, names):
+    """What is known of earlier trials; then two steps in every other wanted mode."""
+    yield from known.values()
+    for entry in wanted:
         if entry.key in known:
-            yield known[entry.key]
             continue
         runner = Runner(entry, setting)
+        # The first turn may compile once more, for other rows or other experts.
+        runner.run(WARM_UP, tokens)
         runner.run(2, tokens)
         runner.close()
+        entry.wall, entry.cpu = entry.wall[1:], entry.cpu[1:]
         rate = f"{entry.cpu[0]:7.0f} tokens/s by CPU time" if entry.cpu else entry.error
         print(f"  tried {entry.name}, {entry.mode}: {rate}", file=sys.stderr, flush=True)
         yield entry
@@ -145,7 +150,8 @@ def contest(group: str, options: argparse.Namespace, results: Results) -> list[E
     setting = Setting(options.job, "cpu", options.threads, options.peers)
     tokens = JOBS[options.job].tokens
     tried: list[Entry] = []
-    for entry in try_all(group, names, setting, tokens, results.known(group)):
+    wanted = modes(group, names, options.kinds)
+    for entry in try_all(wanted, setting, tokens, results.known(group)):
         tried.append(entry)
         results.keep(group, tried=[e.plain() for e in tried])
     if options.trials_only:
@@ -158,6 +164,7 @@ def contest(group: str, options: argparse.Namespace, results: Results) -> list[E
         measured=[{**e.plain(), "mode": e.mode} for e in entries],
         ratios=ratios(entries),
         load=load,
+        note="",
     )
     return entries
 
@@ -171,6 +178,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="per contender and round")
     parser.add_argument("--seconds", type=float, default=150, help="of turns in each group")
     parser.add_argument("--only", choices=["dense", "experts"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="to try")
     parser.add_argument("--peers", help="folder with packages of peers, as above")
     parser.add_argument("--json", type=Path, help="keep the results; trials are not repeated")
     parser.add_argument("--trials-only", action="store_true", help="find the best modes and stop")
