@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ class Database:
             ) from None
         except SQLAlchemyError as error:
             raise UserError(f"database {self.shown()} cannot be opened: {_reason(error)}") from None
+        # SQLite lets one write at a time, and who waits looks again only after milliseconds.
+        one_file = self.url.get_backend_name() == "sqlite"
+        self._turn: AbstractContextManager[object] = threading.Lock() if one_file else nullcontext()
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         reading = self.engine.execution_options(colossus_reading=True)
         self._readers = sessionmaker(reading, expire_on_commit=False)
@@ -61,7 +65,7 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back by an exception."""
-        with self._sessions.begin() as session:
+        with self._turn, self._sessions.begin() as session:
             yield session
 
     @contextmanager
