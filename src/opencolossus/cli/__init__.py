@@ -15,6 +15,7 @@ from opencolossus.cli import (
     export,
     launch,
     plan,
+    report,
     schema,
     serve,
     simulate,
@@ -44,6 +45,7 @@ app.command("simulate", short_help="The site over time: power, heat, failures, t
 app.command("train", short_help="Train on the machine at hand.")(train.train)
 app.command("chat", short_help="Talk to a trained run in the terminal.")(chat.chat)
 app.command("eval", short_help="A trained run on tasks of lm-eval.")(evaluate.evaluate)
+app.command("report", short_help="A training run as a page.")(report.report)
 app.command("export", short_help="A trained run as files for other software.")(export.export)
 app.add_typer(serve.app, name="serve", short_help="Serve a trained run: API, accounts, page.")
 app.command("catalog", short_help="Parts, models and places, each number with its source.")(
