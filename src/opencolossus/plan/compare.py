@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from opencolossus.plan import alternatives, idle, lattice, sensitivity, supply
+from opencolossus.plan import advice, alternatives, lattice, sensitivity, supply
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import CapPoint, ParetoPoint, Plan
 from opencolossus.plan.pricing import Priced
 from opencolossus.specs.document import Description
-from opencolossus.specs.units import COUNT, DAY, POWER, show
+from opencolossus.specs.units import DAY
 
 if TYPE_CHECKING:
     from opencolossus.plan.joint import Found
 
-FLAT = 0.02
-"""Differences in speed below this are well within the error of any plan."""
 FRACTIONS = (0.4, 0.6, 0.8)
 """Shares of the GPUs that the Pareto front also tries, beside all of them."""
 
@@ -38,9 +35,9 @@ def detailed(plan: Plan, description: Description, fleet: Fleet, parts: Sequence
             "sensitivities": sensitivity.sensitivities(plan, description, fleet, main),
             "advice": (
                 *plan.advice,
-                *advice(plan, description),
-                *flatness(points),
-                *growth(plan, description, fleet),
+                *advice.advice(plan, description),
+                *advice.flatness(points),
+                *advice.growth(plan, description, fleet),
             ),
         }
     )
@@ -189,61 +186,3 @@ def front(points: list[CapPoint]) -> list[ParetoPoint]:
 
 def _goals(one: CapPoint) -> tuple[float, float, float]:
     return one.days, one.energy_per_token, one.dollars
-
-
-def flatness(points: list[CapPoint]) -> Iterator[str]:
-    """How little the choice between more GPUs and more watts for each matters, where it does."""
-    best = max((p.tokens_per_day for p in points), default=0.0)
-    near = [p for p in points if p.tokens_per_day >= (1 - FLAT) * best]
-    if not near:
-        return
-    low, high = min(near, key=lambda p: p.cap), max(near, key=lambda p: p.cap)
-    if high.cap > 1.15 * low.cap and low.gpus > 1.05 * high.gpus:
-        yield (
-            f"The choice of cap is flat: {low.gpus:,} GPUs at {show(low.cap, POWER, 3)} and "
-            f"{high.gpus:,} at {show(high.cap, POWER, 3)} differ by less than {FLAT:.0%} in tokens "
-            "a day."
-        )
-
-
-def growth(plan: Plan, description: Description, fleet: Fleet) -> Iterator[str]:
-    """More power or GPUs that come while the run lasts; the plan counts on one day only."""
-    cluster, site = description.cluster, description.site
-    if fleet.day is None or cluster is None or site is None:
-        return
-    end = fleet.day + timedelta(days=min(plan.days, 3650))
-    dates = {s.available for s in site.power.values() if s.available is not None}
-    dates |= {d.date for pool in cluster.pools.values() for d in pool.deliveries}
-    coming = sorted(day for day in dates if fleet.day < day <= end)
-    if not coming:
-        return
-    last = coming[-1]
-    gpus = sum(pool.delivered(last) for pool in cluster.pools.values())
-    yield (
-        f"This counts on what is there on {fleet.day}. By {last} there are {gpus:,} GPUs and "
-        f"{show(site.power_limit(last), POWER, 3)}: --day plans for then, and "
-        "'colossus simulate' plays the growth."
-    )
-
-
-def advice(plan: Plan, description: Description) -> Iterator[str]:
-    """What a planner would say beside the numbers."""
-    asked = description.run.batch
-    if abs(plan.batch / asked - 1) > 1e-9:
-        yield (
-            f"The batch is {show(plan.batch, COUNT, 4)} tokens instead of "
-            f"{show(asked, COUNT, 4)}, so that it divides."
-        )
-    if plan.deadline is not None and not plan.deadline.met and plan.deadline.date is not None:
-        begin = max(filter(None, (description.run.start, plan.day)), default=plan.deadline.date)
-        room = (plan.deadline.date - begin).days
-        if room > 0:
-            yield f"To make the deadline it would have to be {plan.days / room:.2f} times as fast."
-    if plan.step.bubble > 0.15 * plan.step_time:
-        yield (
-            f"The pipeline stands still for {plan.step.bubble / plan.step_time:.0%} of the step: "
-            "each replica has few micro-batches, and a larger batch would shrink that."
-        )
-        told = idle.batch_room(plan)
-        if told not in plan.advice:
-            yield told
