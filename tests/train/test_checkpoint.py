@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import subprocess
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from opencolossus.specs.errors import UserError
 from opencolossus.train import checkpoint, manifest
 from opencolossus.train.checkpoint import Store, read_weights
+
+Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture
@@ -67,6 +71,36 @@ def test_the_newest_two_are_kept(store):
     for step in (1, 2, 3):
         save(store, step)
     assert store.steps() == [3, 2]
+
+
+def test_a_damaged_later_one_does_not_push_out_a_sound_one(store, said):
+    for step in (10, 20, 30):
+        save(store, step)
+    spoil(store.path(30) / "state.json", "flip")
+    assert store.newest_sound() == 20
+    save(store, 25)  # the run went on from 20
+    assert store.steps() == [25, 20]
+    assert list(store.folder.glob(".*")) == []
+
+
+def test_the_newest_up_to_a_step(store):
+    save(store, 10)
+    save(store, 20)
+    assert store.newest_sound(at_most=19) == 10
+    assert store.newest_sound(at_most=9) is None
+
+
+def test_a_full_disk_is_called_so_whatever_the_writer_said(store, monkeypatch):
+    save(store, 1)
+
+    def short(*args: object, **kwargs: object) -> None:
+        raise CheckpointException("", {0: (RuntimeError("unexpected pos 704 vs 598"), None)})
+
+    monkeypatch.setattr(checkpoint, "save", short)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 4096))
+    store.save(2, tensors(2), {})
+    with pytest.raises(UserError, match=r"the disk is full; the last intact one is"):
+        store.wait()
 
 
 def test_sha256sum_of_coreutils_agrees(store):

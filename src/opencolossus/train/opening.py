@@ -68,7 +68,8 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
         f"data: {manifest.corpus}, {show(manifest.tokens, COUNT, 3)} tokens of "
         f"{manifest.bytes_per_token:.2f} bytes in {manifest.documents:,} documents"
     )
-    where = f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    where = f"{threads} CPU thread{'s' if threads > 1 else ''}"
     if training.device.type == "cuda":
         where = torch.cuda.get_device_name(training.device)
     if world.size() > 1:
