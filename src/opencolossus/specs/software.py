@@ -108,7 +108,8 @@ class Calibration(Spec):
     fabrics: dict[str, Positive]
     """Share of the line rate, by kind of network."""
     link: Positive
-    """Share of the scale-up line rate that collectives reach."""
+    """Share of the scale-up line rate that collectives reach: rings on 8 H100 move 367 of 450
+    GB/s (stas00/ml-engineering, network/README.md)."""
     jitter: Ratio
     eras: dict[str, Era]
     interval: dict[str, Positive]
