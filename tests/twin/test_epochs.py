@@ -48,6 +48,15 @@ def test_nobody_stops_for_a_slower_plan(small: Description) -> None:
     assert record["gpus.job"][[0, 130, 250, 370]].tolist() == [1024, 2048, 2048, 4096]
 
 
+def test_nobody_grows_a_job_that_failures_would_eat(small: Description) -> None:
+    def frail(*given: object) -> Operating:
+        plan = plain(*given)  # type: ignore[arg-type]
+        return replace(plan, goodput=0.3) if plan.total > 2048 else plan
+
+    record = simulate(growing(small), planner=frail)
+    assert record["gpus.job"][[0, 130, 250, 370]].tolist() == [1024, 2048, 2048, 2048]
+
+
 def test_a_remembered_plan_is_not_searched_twice(small: Description) -> None:
     asked = []
 

@@ -57,7 +57,8 @@ def plan_epochs(
 ) -> Epochs:
     """Search a plan for each epoch; equal ones in a row are one.
 
-    Where supply and fleet have only grown and the new plan is no faster, the old one stays.
+    Where supply and fleet have only grown and the new plan is no faster, failures included, the old
+    one stays.
 
     ``limit`` [H] is the power in W that the sources can give for longer than hours.
 
@@ -87,7 +88,7 @@ def plan_epochs(
             except UserError as error:
                 refusals.append(error)
         grown = (fleet.ready[:, start] >= fleet.ready[:, searched]).all()
-        if plans and grown and limit[start] >= limit[searched] and plan.rate <= plans[-1].rate:
+        if plans and grown and limit[start] >= limit[searched] and plan.pace <= plans[-1].pace:
             continue  # nobody stops a run for a plan that is no faster
         searched = int(start)
         if not plans or plan != plans[-1]:

@@ -15,6 +15,8 @@ class Operating:
     """Power cap as a share of the rated power."""
     rate: float = 0.0
     """Tokens per second at that cap while nothing is broken."""
+    goodput: float = 1.0
+    """Share of the time that failures are expected to leave."""
     step_time: float = 0.0
     compute: float = 0.0
     """Share of the step that matrix products take."""
@@ -37,6 +39,11 @@ class Operating:
     def total(self) -> int:
         """GPUs in the job."""
         return sum(self.gpus.values())
+
+    @property
+    def pace(self) -> float:
+        """Tokens per second with all that breaks."""
+        return self.rate * self.goodput
 
     @property
     def replicas(self) -> int:

@@ -94,6 +94,7 @@ def operating(description: Description, plan: Plan) -> Operating:
         gpus=gpus,
         cap=sum(share.gpus * share.cap for share in plan.pools) / rated,
         rate=plan.tokens_per_second,
+        goodput=plan.goodput,
         step_time=time,
         compute=(step.compute + step.recompute) / time,
         memory=step.optimiser / time,
