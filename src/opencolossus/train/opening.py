@@ -91,9 +91,9 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
     peak = matmul_rate(training.dtype) if on_cpu else gpu_flops(training.device, training.dtype)
     precision = planned(training.description.run, training.dtype)
     layout = training.layout if world.size() > 1 else None
-    found = predict(
-        training.description, precision, measure(training.dtype, training.device), layout
-    )
+    machine = measure(training.dtype, training.device)
+    staged = _staged(training) if on_cpu else 0.0
+    found = predict(training.description, precision, machine, layout, staged)
     if isinstance(found, str):
         shown.note(f"no prediction: {found}")
         return None, peak
@@ -102,3 +102,13 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
         f"{show(found.memory, SIZE, 3)} (assumed: {'; '.join(found.assumptions) or 'nothing'})"
     )
     return found, peak
+
+
+def _staged(training: Training) -> float:
+    """Bytes of the copy that a checkpoint is written from: fp32 weights and moments.
+
+    On a GPU it lies in the host's memory, on a CPU beside the run.
+    """
+    moments = 2 if training.description.run.optimiser.name == "adamw" else 1
+    weights = sum(weight.numel() for weight in training.engine.weights.values())
+    return 4.0 * (1 + moments) * weights

@@ -25,7 +25,11 @@ class Prediction:
 
 
 def predict(
-    description: Description, precision: Precision, machine: Cluster, layout: Layout | None
+    description: Description,
+    precision: Precision,
+    machine: Cluster,
+    layout: Layout | None,
+    staged: float = 0.0,
 ) -> Prediction | str:
     """The planner's figures for this run, or the sentence in which it refuses.
 
@@ -33,6 +37,7 @@ def predict(
         precision: what the network computes in.
         machine: where it runs, a device for each process.
         layout: how the work is spread; the planner's own on one device.
+        staged: bytes of a checkpoint's copy that lie in the same memory.
     """
     run = description.run.model_copy(update={"precision": precision, "layout": layout})
     here = description.model_copy(update={"site": None, "cluster": machine, "run": run})
@@ -40,4 +45,4 @@ def predict(
         plan = search(here, detail=False)
     except UserError as error:
         return str(error)
-    return Prediction(plan.step_time, plan.memory.total, plan.assumptions)
+    return Prediction(plan.step_time, plan.memory.total + staged, plan.assumptions)
