@@ -8,10 +8,8 @@ Every row runs in a process of its own, so that its peak of memory is its own. N
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import record
 from rich.console import Console
 from rich.table import Table
 
@@ -60,24 +59,21 @@ def main() -> None:
         return
     command = [sys.executable, __file__, "--one"]
     rows = [json.loads(subprocess.check_output([*command, str(gpus)])) for gpus in GPUS]
-    table = Table("ports", "CPU s", "MB", "10 kB takes", "1 GB takes", box=None)
-    for row in rows:
-        table.add_row(
-            f"{row['ports']:,.0f}",
-            f"{row['cpu_seconds']:.2f}",
-            f"{row['bytes'] / 1e6:.0f}",
-            f"{row['small_seconds'] * 1e6:.0f} µs",
-            f"{row['large_seconds'] * 1e3:.2f} ms",
-        )
-    Console().print(table)
-    if asked.json:
-        about = {
-            "benchmark": "fabric",
-            "date": dt.date.today().isoformat(),
-            "hardware": platform.processor() or platform.machine(),
-            "rows": rows,
+    shown = [
+        {
+            "ports": f"{row['ports']:,.0f}",
+            "cpu seconds": round(row["cpu_seconds"], 3),
+            "mb": round(row["bytes"] / 1e6),
+            "10 kB takes": f"{row['small_seconds'] * 1e6:.0f} µs",
+            "1 GB takes": f"{row['large_seconds'] * 1e3:.2f} ms",
         }
-        asked.json.write_text(json.dumps(about, indent=1) + "\n")
+        for row in rows
+    ]
+    table = Table(*shown[0], box=None)
+    for row in shown:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+    record.save(asked.json, "fabric", record.processor(), rows=shown)
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def table(group: str, entries: list[Entry]) -> str:
             f"{start}{extra['parameters'] / 1e6:>9,.1f} M{e.median('wall'):>10,.0f}{mfu:>7}"
             f"{power:>8}{clock:>10}{e.first:>10.1f} s"
         )
-    for ratio in [r for what, r in ratios(best(entries)).items() if what == "wall"]:
-        rows.append(f"  {ratio['ratio']:.2f}x the best of the others ({ratio['to']})")
+    for r in [r for r in ratios(best(entries)) if r["by"] == "by the clock"]:
+        rows.append(f"  {r['ratio']:.2f}x the best of {r['among']} ({r['to']})")
     return "\n".join(rows)
 
 

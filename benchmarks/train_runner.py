@@ -52,6 +52,11 @@ class Entry:
         return self.group, self.name, self.kind, self.compiled
 
     @property
+    def masters(self) -> bool:
+        """Whether weights and optimiser states are kept in fp32."""
+        return self.name == OURS or self.kind != "bf16"
+
+    @property
     def mode(self) -> str:
         """The mode in words."""
         words = {"fp32": "fp32", "autocast": "autocast", "bf16": "bf16 weights"}
