@@ -2,13 +2,13 @@
 
 Module names are those of the public Grok-2 release. Blocks follow the rules of vLLM's backend:
 attention goes through the attention interface, experts are a module named ``experts`` that takes
-indices and weights, the router is called and its weight not read.
+indices and weights, the router is called and its weight not read. There experts compute SiLU unless
+the plugin in ``opencolossus.serve.vllm_plugin`` is installed beside vLLM.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -111,7 +111,14 @@ class Grok1Attention(nn.Module):
         value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
-        attend = self._interface(temperature)
+        if temperature is not None:
+            if self.config._attn_implementation != "eager":
+                raise ValueError("attn_temperature_len needs attn_implementation='eager'")
+            kwargs["temperature"] = temperature
+        # vLLM reads this source: one look-up into a name, and one call of that name.
+        attend = ALL_ATTENTION_FUNCTIONS.get(
+            self.config._attn_implementation, eager_attention_forward
+        )
         out, _ = attend(
             self,
             query,
@@ -124,14 +131,6 @@ class Grok1Attention(nn.Module):
             **kwargs,
         )
         return self.o_proj(out.reshape(*hidden_states.shape[:-1], -1).contiguous())
-
-    def _interface(self, temperature: Tensor | None) -> Callable[..., tuple[Tensor, Tensor | None]]:
-        name = self.config._attn_implementation
-        if name == "eager":
-            return lambda *args, **kw: eager_attention_forward(*args, temperature=temperature, **kw)
-        if temperature is not None:
-            raise ValueError("attn_temperature_len needs attn_implementation='eager'")
-        return ALL_ATTENTION_FUNCTIONS[name]
 
 
 class Grok1MLP(nn.Module):
