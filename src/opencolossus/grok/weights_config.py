@@ -252,7 +252,5 @@ def caveats(model: Model) -> list[str]:
     if model.attention_multiplier is not None:
         notes.append("SGLang scales attention scores by 1/sqrt(head_size)")
     if model.experts and model.activation == "gelu":
-        notes.append(
-            "vLLM's experts compute SiLU unless opencolossus, which brings a plugin, is installed there"
-        )
+        notes.append("vLLM's experts compute SiLU unless opencolossus is installed there (plugin)")
     return notes

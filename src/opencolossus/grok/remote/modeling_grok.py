@@ -2,7 +2,7 @@
 
 Module names are those of the public Grok-2 release. Blocks follow the rules of vLLM's backend:
 attention goes through the attention interface, experts are a module named ``experts`` that takes
-indices and weights, the router is called and its weight not read. There experts compute SiLU unless
+indices and weights. There experts compute SiLU unless
 the plugin in ``opencolossus.serve.vllm_plugin`` is installed beside vLLM.
 """
 
@@ -172,13 +172,20 @@ class Grok1Experts(nn.ModuleList):
         return out
 
 
-class Grok1Router(nn.Linear):
+class Grok1Router(nn.Module):
+    """No nn.Linear: vLLM puts layers of its own in their place, and these have no choice bias."""
+
     def __init__(self, config: Grok1Config) -> None:
-        super().__init__(config.hidden_size, config.num_local_experts, bias=False)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.num_local_experts, config.hidden_size))
+        nn.init.normal_(self.weight, std=0.02)
         if config.router_bias:
             self.e_score_correction_bias = nn.Parameter(torch.zeros(config.num_local_experts))
         else:
             self.e_score_correction_bias = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.weight.dtype), self.weight)
 
 
 class Grok1SparseMoeBlock(nn.Module):
@@ -192,14 +199,12 @@ class Grok1SparseMoeBlock(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
-        logits = self.gate(rows.to(self.gate.weight.dtype))
-        # An engine may have put its own linear layer here, which gives a pair.
-        logits = (logits[0] if isinstance(logits, tuple) else logits).float()
+        logits = self.gate(rows).float()
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
         # Over all experts, then the best: the gates do not sum to 1 unless renormalised.
         gates = F.softmax(logits, dim=-1)
-        bias = getattr(self.gate, "e_score_correction_bias", None)
+        bias = self.gate.e_score_correction_bias
         chosen = torch.topk(gates if bias is None else gates + bias, self.top_k, dim=-1).indices
         weights = gates.gather(-1, chosen)
         if self.renormalise:
