@@ -100,9 +100,11 @@ def _used(s: dict[str, Any]) -> str:
 def _bill(s: dict[str, Any]) -> str:
     usd = s["usd"]
     running = sum(usd[name] for name in ("energy", "demand", "rent", "maintenance", "water"))
+    unknown = s["site"]["unpriced"]
+    without = f"; no price of {' or '.join(unknown)} is known" if unknown else ""
     return (
         f"power, generators and water cost {amount(running, units.MONEY)}, beside "
-        f"{amount(usd['hardware'], units.MONEY)} of servers"
+        f"{amount(usd['hardware'], units.MONEY)} of servers{without}"
     )
 
 

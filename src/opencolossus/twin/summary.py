@@ -128,6 +128,11 @@ def _site(scene: Scene) -> dict[str, Any]:
             (p.rack.gpus for p in scene.cluster.pools.values() if p.rack is not None), None
         ),
         "pools": {name: pool.gpus for name, pool in scene.cluster.pools.items()},
+        "unpriced": [
+            name
+            for name, pool in scene.cluster.pools.items()
+            if pool.node.price is None and pool.node.gpu.price is None
+        ],
         "permits": permits,
         "throttle_temperature": scene.site.cooling.throttle_temperature,
     }
