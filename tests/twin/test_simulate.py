@@ -355,6 +355,15 @@ def test_a_storm_of_switch_failures_strikes_on_its_days() -> None:
     assert switches[in_storm].sum() > 10 * max(switches[~in_storm].sum(), 1)
 
 
+def test_an_event_says_why_nothing_runs_yet() -> None:
+    run = small().run.model_copy(update={"start": START + timedelta(days=3)})
+    record = simulate(small(run=run), planner=plain)
+    assert (record["tokens"][: 3 * 24] == 0).all()
+    said = [event.text for event in record.events if event.kind == "plan"]
+    assert said[0] == "Nothing runs: the run begins on 2024-07-04"
+    assert "tokens/s" in said[1]
+
+
 def test_a_site_that_carries_nothing_is_named() -> None:
     only = {"grid": GRID.model_copy(update={"limit": 5e3})}
     with pytest.raises(UserError, match=r"site\.power carries 5 kW at most"):

@@ -8,7 +8,7 @@ from opencolossus.faults.goodput import interrupt_rate, optimum_interval
 from opencolossus.power.capacity import gpus_carried
 from opencolossus.power.caps import speed_at_cap
 from opencolossus.specs.document import Description
-from opencolossus.twin.operating import IDLE, Operating
+from opencolossus.twin.operating import Operating, idle
 
 
 def plain(
@@ -26,7 +26,7 @@ def plain(
     best = int(np.argmax(gpus * speed))
     count = int(gpus[best]) // 64 * 64
     if count == 0:
-        return IDLE
+        return idle("one server is not enough")
     flops = description.model.training_flops_per_token(run.sequence)
     rate = count * gpu.peak_flops(run.precision) * 0.4 * speed[best] / flops
     mttf = 1 / float(interrupt_rate(count / pool.node.gpus))

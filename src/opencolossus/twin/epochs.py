@@ -11,7 +11,7 @@ from opencolossus.cooling.heat import pue
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.twin.fleet import Fleet
-from opencolossus.twin.operating import IDLE, Operating
+from opencolossus.twin.operating import Operating, idle
 from opencolossus.twin.planner import Planner
 
 Array = NDArray[np.float64]
@@ -78,8 +78,13 @@ def plan_epochs(
     searched = 0
     refusals: list[UserError] = []
     for start, end in zip(starts, ends, strict=True):
-        plan = IDLE
-        if start >= first and limit[start] > 0 and fleet.ready[:, start].any():
+        if start < first:
+            plan = idle(f"the run begins on {description.run.start}")
+        elif limit[start] <= 0:
+            plan = idle("there is no power")
+        elif not fleet.ready[:, start].any():
+            plan = idle("no GPUs are ready")
+        else:
             ready = {pool: int(fleet.ready[row, start]) for row, pool in enumerate(pools)}
             day = hours[start].astype("datetime64[D]").astype(object)
             worst = float(effectiveness[start:end].max())
@@ -87,8 +92,10 @@ def plan_epochs(
                 plan = planner(description, day, float(limit[start]), ready, worst)
             except UserError as error:
                 refusals.append(error)
+                plan = idle(str(error))
         grown = (fleet.ready[:, start] >= fleet.ready[:, searched]).all()
-        if plans and grown and limit[start] >= limit[searched] and plan.pace <= plans[-1].pace:
+        running = plans and plans[-1].total > 0
+        if running and grown and limit[start] >= limit[searched] and plan.pace <= plans[-1].pace:
             continue  # nobody stops a run for a plan that is no faster
         searched = int(start)
         if not plans or plan != plans[-1]:

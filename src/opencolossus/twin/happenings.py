@@ -71,7 +71,7 @@ def _plans(scene: Scene, played: Played) -> list[Event]:
 
 def _describe(plan: Operating) -> str:
     if plan.total == 0:
-        return "No plan: nothing can run"
+        return f"Nothing runs: {plan.layout}"
     layout = f", {plan.layout}" if plan.layout else ""
     return (
         f"{plan.total:,} GPUs at {plan.cap:.0%} of rated power{layout}: "

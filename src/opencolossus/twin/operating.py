@@ -32,7 +32,7 @@ class Operating:
     spread: float = 0.0
     """Standard deviation of the logarithm of the step time: how far predictions are off."""
     layout: str = ""
-    """For people."""
+    """For people; without a job, why there is none."""
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -51,4 +51,6 @@ class Operating:
         return max(self.total // self.replica, 1)
 
 
-IDLE = Operating(layout="nothing runs")
+def idle(why: str) -> Operating:
+    """No job, and why."""
+    return Operating(layout=why)
