@@ -14,6 +14,7 @@ from opencolossus.cooling.heat import pue
 from opencolossus.cooling.weather import hourly
 from opencolossus.fabric import clos
 from opencolossus.plan.search import search
+from opencolossus.power import supply
 from opencolossus.power.capacity import gpus_carried, provisioned_gpu_power
 from opencolossus.power.caps import speed_at_cap
 from opencolossus.power.demand import mean_gpu_power, node_power, provisioned_node_power
@@ -104,7 +105,8 @@ def test_7_a_year_of_100_000_takes_1_59_twh() -> None:
     mean_pue = pue(JULY.cooling, 1.0, *hourly(JULY.climate, hours)).mean()
     kwh = it_per_gpu(COLOSSUS, POOL, 100_000) * 1e5 * mean_pue * 8760 / 1e3
     assert kwh == pytest.approx(1.59e9, rel=0.10)
-    assert kwh * 0.078 == pytest.approx(123.9e6, rel=0.10)
+    theirs = JULY.power["grid"].model_copy(update={"tariff": 0.078 / 3.6e6, "demand_charge": 0.0})
+    assert kwh * supply.marginal_cost(theirs) * 3.6e6 == pytest.approx(123.9e6, rel=0.10)
 
 
 def test_8_a_training_server_stays_below_its_nameplate() -> None:
