@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import socket
 import threading
 import time
@@ -17,9 +18,11 @@ from opencolossus.serve.accounts import credentials, users
 from opencolossus.serve.accounts.database import Database
 from opencolossus.serve.answers import Answers, EngineDownError, Generator, State
 from opencolossus.serve.api.hub import Hub, Options
+from opencolossus.serve.engine import Engine
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.serve.request import Delta, Request
 from opencolossus.serve.server import Binding, listen, make_server, run
+from opencolossus.serve.worker import build_engine
 
 MODEL = "tiny"
 PASSWORD = "correct horse"
@@ -80,6 +83,28 @@ class Parrot:
             finish = ("length" if short else "stop") if last else None
             answers.put(Delta(request.id, word, 1, finish=finish))
         self.running -= 1
+
+
+HELD_AFTER = 100
+"""Tokens that a held engine still says."""
+
+
+def build_held_engine(folder: Path, hold: Path) -> Engine:
+    """An engine on hold while a file exists: none is built, and a running one falls silent.
+
+    So what a test does in between comes in the middle, however fast the machine is.
+    """
+    wait_until(lambda: not hold.exists(), 240)
+    engine = build_engine(folder, 8, 64, "cpu", 1, "fp32")
+    step, held = engine.step, itertools.count()
+
+    def step_unless_held() -> list[Delta]:
+        if hold.exists() and next(held) >= HELD_AFTER:
+            wait_until(lambda: not hold.exists(), 240)
+        return step()
+
+    engine.step = step_unless_held  # type: ignore[method-assign]
+    return engine
 
 
 class Server:

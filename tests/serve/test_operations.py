@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import random
@@ -19,7 +20,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from servers import MODEL, Parrot, Server, question, sqlite, wait_until
+from servers import (
+    HELD_AFTER,
+    MODEL,
+    Parrot,
+    Server,
+    build_held_engine,
+    question,
+    sqlite,
+    wait_until,
+)
 
 from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.serve import server as servers
@@ -157,27 +167,40 @@ def key(real_server: Server) -> str:
 
 
 def test_an_engine_killed_in_mid_stream_ends_answers_clearly_and_comes_back(
-    real_server: Server, key: str
+    run_folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    engine = real_server.engine
-    assert isinstance(engine, Supervisor)
-    with real_server.api(key) as client:
+    hold = tmp_path / "hold"
+    engine = Supervisor(functools.partial(build_held_engine, run_folder, hold), 64)
+    with (
+        Server(engine, tokenizer, sqlite(tmp_path), Options(), MODEL) as server,
+        server.api(server.add_user("alice")) as client,
+    ):
         body = question(max_tokens=8, seed=2)
         before = client.post("/v1/chat/completions", json=body).json()
-        long = question(max_tokens=240, stream=True, logit_bias={"5": -100})
+        hold.touch()
+        long = question(max_tokens=HELD_AFTER + 100, seed=2, stream=True, logit_bias={"5": -100})
         with client.stream("POST", "/v1/chat/completions", json=long) as stream:
             lines = stream.iter_lines()
-            next(lines)
+            assert any(said(line) for line in lines)
             assert engine.pid is not None
             os.kill(engine.pid, signal.SIGKILL)
             rest = [line for line in lines if line]
         assert json.loads(rest[-1][6:])["error"]["code"] == "engine_failed"
         wait_until(lambda: engine.state != "ready")
         assert client.post("/v1/chat/completions", json=body).status_code == 503
-        wait_until(lambda: engine.state == "ready", 60)
+        hold.unlink()
+        wait_until(lambda: engine.state == "ready", 120)
         after = client.post("/v1/chat/completions", json=body).json()
         assert after["choices"] == before["choices"]
         assert engine.restarts == 1
+
+
+def said(line: str) -> str:
+    """What one line of a stream adds to the answer."""
+    if not line.startswith("data: {"):
+        return ""
+    content: str | None = json.loads(line[6:])["choices"][0]["delta"].get("content")
+    return content or ""
 
 
 def test_a_crowd_with_random_disconnects_leaks_nothing_and_changes_no_answer(
@@ -197,18 +220,16 @@ def test_a_crowd_with_random_disconnects_leaks_nothing_and_changes_no_answer(
     patience = [generator.choice([None, 1, 5]) for _ in bodies]
 
     async def one(client: httpx.AsyncClient, body: dict[str, object], most: int | None) -> str:
-        said = ""
+        text = ""
         async with client.stream("POST", "/v1/chat/completions", json=body) as stream:
             assert stream.status_code == 200
             seen = 0
             async for line in stream.aiter_lines():
-                if line.startswith("data: {"):
-                    choices = json.loads(line[6:])["choices"]
-                    said += choices[0]["delta"].get("content", "")
-                    seen += 1
+                text += said(line)
+                seen += line.startswith("data: {")
                 if most is not None and seen >= most:
                     break
-        return said
+        return text
 
     async def crowd() -> list[str]:
         headers = {"Authorization": f"Bearer {key}"}
@@ -220,11 +241,11 @@ def test_a_crowd_with_random_disconnects_leaks_nothing_and_changes_no_answer(
                 *(one(client, body, most) for body, most in zip(bodies, patience, strict=True))
             )
 
-    said = asyncio.run(crowd())
+    texts = asyncio.run(crowd())
     wait_until(lambda: real_server.engine.running == 0 and not real_server.hub.streams)
     assert real_server.engine.waiting == 0
     with real_server.api(key) as client:
-        for body, most, text in zip(bodies, patience, said, strict=True):
+        for body, most, text in zip(bodies, patience, texts, strict=True):
             if most is None:
                 whole = client.post("/v1/chat/completions", json={**body, "stream": False})
                 assert whole.json()["choices"][0]["message"]["content"] == text
@@ -233,15 +254,15 @@ def test_a_crowd_with_random_disconnects_leaks_nothing_and_changes_no_answer(
 def test_half_a_head_and_half_a_body_are_dropped_in_time(
     real_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with socket.create_connection(("127.0.0.1", real_server.port), timeout=60) as huge:
+        huge.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Big: " + b"a" * 200_000)
+        assert huge.recv(12) == b"HTTP/1.1 400"
     monkeypatch.setattr(servers, "HEADER_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", real_server.port), timeout=10) as slow:
         slow.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Sl")
         start = time.monotonic()
         assert slow.recv(100) == b""
         assert time.monotonic() - start < 9
-    with socket.create_connection(("127.0.0.1", real_server.port), timeout=10) as huge:
-        huge.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Big: " + b"a" * 200_000)
-        assert huge.recv(12) == b"HTTP/1.1 400"
 
 
 @pytest.fixture
