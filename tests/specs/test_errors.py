@@ -24,6 +24,11 @@ MISTAKES = {
         ["watre_price", "did you mean 'water_price'"],
     ),
     "missing field": ("  layers: 2\n", "", ["model.layers", "is missing"]),
+    "missing part": (
+        "  cooling:\n",
+        "  warming:\n",
+        ["site.cooling", "the catalog has", "air-hall"],
+    ),
     "unknown kind": ("kind: gensets", "kind: genset", ["'genset'", "did you mean 'gensets'"]),
     "no kind": ("      kind: gensets\n", "", ["power.engines", "kind is missing", "gensets"]),
     "fewer experts than top-k": (

@@ -151,3 +151,22 @@ def test_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, whole: s
     assert set_by_hand.description.run.data is not None
     assert in_file.description.run.data.path == tmp_path / "texts"
     assert set_by_hand.description.run.data.path == Path("texts")
+
+
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [
+        (("eight nodes in a shed", None), "eight-nodes-in-a-shed"),
+        (("Llama 3.1 / 8B", None), "llama-3.1-8b"),
+        (("../etc", None), "etc"),
+        (("anything", "Half hour"), "Half hour"),
+    ],
+)
+def test_a_run_without_a_name_is_called_after_its_description(
+    whole: str, names: tuple[str, str | None], folder: str
+) -> None:
+    title, run = names
+    text = whole.replace("name: a small site", f"name: {title}", 1)
+    if run is not None:
+        text = text.replace("\nrun:\n", f"\nrun:\n  name: {run}\n", 1)
+    assert loads(text).description.run_folder == folder

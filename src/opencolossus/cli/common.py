@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,11 +39,11 @@ def load(spec: Path, sets: Sequence[str]) -> Loaded:
 
 
 def console(stderr: bool = False) -> Console:
-    """A terminal to print on; a pipe gets plain text of a fixed, readable width."""
+    """A terminal to print on; a pipe gets plain text, 100 columns wide unless $COLUMNS says so."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 100
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 100
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 

@@ -70,7 +70,7 @@ def train(
     description = load(spec, sets).description
     if (count := several.wanted(processes)) > 1:
         raise typer.Exit(several.start(count, sys.argv[1:]))
-    folder = out or Path("runs") / description.run.name.replace("/", "-")
+    folder = out or Path("runs") / description.run_folder
     try:
         found = run(
             description,

@@ -140,6 +140,8 @@ def _site_facts(plan: Plan) -> list[tuple[str, str]]:
         ("energy", f"{show(plan.energy, ENERGY, 3)}, {plan.energy / _tokens(plan):.3g} J a token"),
     ]
     if plan.day is not None:
+        hours = show(plan.gpus * plan.days * 24.0, COUNT, 3)
+        rows.append(("GPU hours", f"{hours}, with what failures and checkpoints take"))
         rows.append(("cost", _cost(plan)))
         survival = plan.survival
         rows.append(

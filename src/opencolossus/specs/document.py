@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Self
 
@@ -45,6 +46,13 @@ class Description(Spec):
     model: Model
     run: Run
     calendar: Calendar | None = None
+
+    @property
+    def run_folder(self) -> str:
+        """Name of the folder of the run: the run's own, else made from the description's."""
+        if "name" in self.run.model_fields_set:
+            return self.run.name.replace("/", "-")
+        return re.sub(r"[^\w.]+", "-", self.name).strip("-.").lower() or "run"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -12,6 +12,7 @@ from opencolossus.specs.errors import did_you_mean
 from opencolossus.specs.tree import Loc, Node
 
 SHOWN = 8
+NAMED = 6
 _COMPARE = {
     "greater_than": ("gt", "greater than"),
     "greater_than_equal": ("ge", "at least"),
@@ -132,10 +133,24 @@ def _type_at(spec: Any, path: Loc) -> Any:
 
 
 def _purpose(spec: Any, path: Loc) -> str:
-    """What the missing field is for, from its documentation."""
+    """Where the missing field could come from, or what it is for by its documentation."""
     hint = _type_at(spec, path[:-1])
     for option in types.options(hint):
         field = getattr(option, "model_fields", {}).get(str(path[-1]))
-        if field is not None and field.description:
+        if field is None:
+            continue
+        wanted = types.catalog_spec(field.annotation)
+        if wanted is not None and (known := _entries(str(wanted.catalog_kind))):
+            return f"; the catalog has {known}"
+        if field.description:
             return f": {field.description.splitlines()[0]}"
     return ""
+
+
+def _entries(kind: str) -> str:
+    """The first names of a kind, as a list in a sentence."""
+    from opencolossus.specs import catalog  # which needs this module for its own errors
+
+    names = catalog.names(kind)
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

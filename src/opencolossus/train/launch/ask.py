@@ -102,7 +102,7 @@ def job(
         UserError: what was typed is wrong, or the run's folder does not suit it.
     """
     inside = manager in ("kubernetes", "trainjob")
-    name = description.run.name.replace("/", "-")
+    name = description.run_folder
     if inside:
         place = _in_the_volume(folder or f"{RUNS}/{name}")
         _check_data(description, sets)
