@@ -11,6 +11,13 @@ from typing import Any, Literal
 
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
+from opencolossus.specs.public_config import (
+    ACTIVATIONS,
+    common_values,
+    grok_values,
+    llama_values,
+    mixtral_values,
+)
 
 Family = Literal["grok", "llama", "mixtral"]
 
@@ -23,7 +30,6 @@ ARCHITECTURES: dict[str, Family] = {
 }
 """The classes whose files can be read, by the family whose names they use."""
 
-_ACTIVATIONS = {"gelu": "gelu_pytorch_tanh", "silu": "silu", "relu": "relu"}
 _PLAIN: dict[str, Any] = {
     "embedding_multiplier": 1.0,
     "output_multiplier": 1.0,
@@ -77,7 +83,7 @@ def to_public(model: Model) -> dict[str, Any]:
         "rms_norm_eps": model.norm_epsilon,
         "rope_theta": model.rope_base,
         "tie_word_embeddings": model.tied_embeddings,
-        "hidden_act": _ACTIVATIONS[model.activation],
+        "hidden_act": ACTIVATIONS[model.activation],
     }
     kind = family(model)
     if kind == "grok":
@@ -141,9 +147,11 @@ def from_public(config: Mapping[str, Any], name: str) -> Model:
         known = ", ".join(sorted(ARCHITECTURES))
         raise UserError(f"{name}: architectures is {architecture!r}; it can be one of {known}")
     _refuse_unbuilt(config, name)
+    if config.get("attention_bias", False) != config.get("mlp_bias", False):
+        raise UserError("attention_bias and mlp_bias differ; they must be the same")
     kind = ARCHITECTURES[architecture]
     try:
-        values = _common_values(config) | _VALUES[kind](config)
+        values = common_values(config) | _VALUES[kind](config)
     except KeyError as error:
         raise UserError(f"{name}: the key {error.args[0]!r} is missing") from None
     return Model(name=name, **values)
@@ -161,79 +169,7 @@ def _refuse_unbuilt(config: Mapping[str, Any], name: str) -> None:
             raise UserError(f"{name}: {key} {value!r} is not built here; it can be {good[0]!r}")
 
 
-def _common_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    heads, width = config["num_attention_heads"], config["hidden_size"]
-    rope = config.get("rope_parameters") or {}
-    return {
-        "vocabulary": config["vocab_size"],
-        "width": width,
-        "layers": config["num_hidden_layers"],
-        "heads": heads,
-        "kv_heads": config.get("num_key_value_heads") or heads,
-        "head_size": config.get("head_dim") or width // heads,
-        "context": config["max_position_embeddings"],
-        "norm_epsilon": config.get("rms_norm_eps", 1e-5),
-        "rope_base": config.get("rope_theta", rope.get("rope_theta", 10_000.0)),
-        "tied_embeddings": config.get("tie_word_embeddings", False),
-    }
-
-
-def _activation(config: Mapping[str, Any], default: str) -> str:
-    public = config.get("hidden_act", default)
-    names = {value: key for key, value in _ACTIVATIONS.items()} | {"gelu": "gelu"}
-    if public not in names:
-        raise UserError(f"hidden_act is {public!r}; it can be one of {', '.join(names)}")
-    return names[public]
-
-
-def _grok_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    experts = config["num_local_experts"]
-    residual = config.get("residual_moe", False)
-    inner = config["intermediate_size"]
-    scale = config.get("attn_output_multiplier")
-    usual = scale is None or math.isclose(scale, 1 / math.sqrt(config["head_dim"]), rel_tol=1e-9)
-    temperature = config.get("attn_temperature_len", -1)
-    return {
-        "activation": _activation(config, "gelu_pytorch_tanh"),
-        "norm_placement": "sandwich",
-        "feed_forward": inner if residual or not experts else 0,
-        "experts": experts,
-        "experts_per_token": config["num_experts_per_tok"] if experts else 0,
-        "expert_feed_forward": config.get("moe_intermediate_size", inner) if experts else 0,
-        "residual_experts": residual,
-        "renormalise_gates": config.get("norm_topk_prob", False),
-        "embedding_multiplier": config["embedding_multiplier_scale"],
-        "output_multiplier": config["output_multiplier_scale"],
-        "attention_multiplier": None if usual else scale,
-        "attention_softcap": config.get("attn_logit_softcapping", 30.0) or None,
-        "router_softcap": config.get("router_logit_softcapping", 30.0) or None,
-        "logit_softcap": config.get("final_logit_softcapping") or None,
-        "attention_temperature_length": temperature if temperature > 0 else None,
-    }
-
-
-def _llama_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    biases = config.get("attention_bias", False)
-    if biases != config.get("mlp_bias", False):
-        raise UserError("attention_bias and mlp_bias differ; they must be the same")
-    return {
-        "activation": _activation(config, "silu"),
-        "feed_forward": config["intermediate_size"],
-        "biases": biases,
-    }
-
-
-def _mixtral_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "activation": _activation(config, "silu"),
-        "experts": config["num_local_experts"],
-        "experts_per_token": config["num_experts_per_tok"],
-        "expert_feed_forward": config["intermediate_size"],
-        "renormalise_gates": True,
-    }
-
-
-_VALUES = {"grok": _grok_values, "llama": _llama_values, "mixtral": _mixtral_values}
+_VALUES = {"grok": grok_values, "llama": llama_values, "mixtral": mixtral_values}
 
 
 def caveats(model: Model) -> list[str]:

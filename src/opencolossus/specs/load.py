@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from opencolossus.specs import catalog, resolve, tree
+from opencolossus.specs import catalog, public_config, resolve, tree
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.evidence import Fact
+from opencolossus.specs.model import Model
 from opencolossus.specs.problems import explain
 
 
@@ -43,8 +44,8 @@ def loads(
 ) -> Loaded:
     """Read a description from YAML text.
 
-    A relative ``run.data.path`` in the text starts from ``folder``; one in ``sets`` from where the
-    program was started.
+    A relative path in the text (``run.data.path``, a model's ``config.json``) starts from
+    ``folder``; one in ``sets`` from where the program was started.
 
     Raises:
         UserError: one of its fields is wrong.
@@ -52,11 +53,22 @@ def loads(
     node = tree.parse(text, file)
     if not isinstance(node.value, dict):
         raise UserError(f"{node.origin}: a description is a mapping with name, model and run")
-    node = resolve.expand(node, Description, catalog.node)
+    node = resolve.expand(node, Description, _lookup(folder or Path()))
     for assignment in sets:
         over = resolve.override(assignment)
-        node = resolve.merge(node, resolve.expand(over, Description, catalog.node))
+        node = resolve.merge(node, resolve.expand(over, Description, _lookup(Path())))
     return _validate(node, folder)
+
+
+def _lookup(folder: Path) -> resolve.Lookup:
+    """The catalog, and beside it ``config.json`` files of models, relative to ``folder``."""
+
+    def find(kind: str, name: str, where: tree.Origin, path: str) -> tree.Node:
+        if kind == Model.catalog_kind and name.endswith(".json"):
+            return public_config.node(folder / name, where, path)
+        return catalog.node(kind, name, where, path)
+
+    return find
 
 
 def _validate(node: tree.Node, folder: Path | None) -> Loaded:

@@ -7,6 +7,7 @@ from typing import Any
 from opencolossus.specs import catalog
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Evidence
+from opencolossus.specs.model import Model
 
 PART = ".part"
 _FACT = {
@@ -21,6 +22,7 @@ _FACT = {
         "note": {"type": "string"},
     },
 }
+_CONFIG = {"type": "string", "pattern": r"\.json$", "description": "a config.json of Hugging Face"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -55,7 +57,8 @@ def _named(definition: dict[str, Any], part: dict[str, Any], kind: str) -> dict[
 def _name(kind: str) -> dict[str, Any]:
     names = catalog.names(kind)
     name: dict[str, Any] = {"enum": names} if names else {"type": "string"}
-    return name | {"description": f"a name from 'colossus catalog {kind}'"}
+    known = name | {"description": f"a name from 'colossus catalog {kind}'"}
+    return {"anyOf": [known, _CONFIG]} if kind == Model.catalog_kind else known
 
 
 def _based(part: dict[str, Any], kind: str, required: bool) -> dict[str, Any]:

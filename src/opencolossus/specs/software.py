@@ -10,6 +10,7 @@ from opencolossus.specs.base import Spec
 from opencolossus.specs.quantities import Fraction, NonNegativeDuration, Ratio, Size
 
 Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Software(Spec):
@@ -21,6 +22,11 @@ class Software(Spec):
     era: str
     """The calibrated constants that it shares with releases like it."""
     flash_attention: bool = True
+    capped_attention: bool = True
+    """Whether that kernel also takes a soft cap of the scores."""
+    score_bytes: tuple[NonNegative, NonNegative, NonNegative] = (13.0, 20.0, 5.0)
+    """Without it, bytes per score: moved forward (three 16-bit passes and a mask), moved backward,
+    and kept in between (Korthikanti et al. 2022, section 4.1: softmax, mask, dropout)."""
     native_attention: bool = True
     """Whether its attention kernels use the matrix instructions of the newest GPUs."""
     sequence_parallel: bool = True
