@@ -29,10 +29,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        _flush(part)
+        flush(part)
         os.chmod(part, 0o666 & ~_umask())
         os.replace(part, target)
-        _flush(target.parent)
+        flush(target.parent)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}") from None
     finally:
@@ -50,7 +50,12 @@ def write_atomic(target: Path, content: str | bytes) -> None:
         part.write_bytes(data)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.files import flush
 
 FILES = (
     "record.parquet",
@@ -104,7 +105,7 @@ class Record:
         for name, text in extra.items():
             (folder / name).write_text(text, encoding="utf-8")
         for path in (*folder.iterdir(), folder):
-            _sync(path)
+            flush(path)  # a name must not outlive what it names
 
 
 def read(folder: Path) -> Record:
@@ -139,15 +140,6 @@ def read(folder: Path) -> Record:
 
 def _is_record(folder: Path) -> bool:
     return folder.is_dir() and all((folder / FILES[i]).is_file() for i in (0, 3))
-
-
-def _sync(path: Path) -> None:
-    """Wait until ``path`` is on the disk: a name must not outlive what it names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _swap(part: Path, folder: Path) -> None:
