@@ -23,6 +23,7 @@ test: $(VENV)/.dev  ## Check types, style and floors, and run every test
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ anew
 	$(BIN)/colossus validate --write docs
 	$(BIN)/python benchmarks/scenarios.py
+	$(BIN)/python benchmarks/published_hours.py --write
 
 performance: $(VENV)/.dev  ## Measure what needs no GPU, and write docs/performance.md (half an hour)
 	$(BIN)/python benchmarks/performance.py --run $(if $(PEERS),--peers $(PEERS))

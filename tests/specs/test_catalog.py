@@ -99,7 +99,16 @@ def test_every_source_is_used_and_says_who_published_it(kind: str) -> None:
         ("llama3-8b", 8.03, 8.03, 0.001),
         ("llama3-70b", 70.6, 70.6, 0.001),
         ("llama3-405b", 405.8, 405.8, 0.001),
+        ("bloom-176b", 176.2, 176.2, 0.001),
+        ("llama-65b", 65.2, 65.2, 0.002),
+        ("llama2-7b", 6.74, 6.74, 0.001),
+        ("llama2-13b", 13.02, 13.02, 0.001),
+        ("llama2-70b", 68.98, 68.98, 0.001),
         ("mixtral-8x7b", 46.7, 12.9, 0.002),
+        ("mixtral-8x22b", 141, 39, 0.005),
+        ("qwen3-30b-a3b", 30.5, 3.3, 0.02),
+        ("qwen3-235b-a22b", 235, 22, 0.01),
+        ("kimi-k2", 1040, 32.6, 0.03),
         # The authors round to 37 B; ours is 37.55 B with the input embedding, 36.6 B without.
         ("deepseek-v3", 671, 37, 0.02),
         # The authors print 314 B and 86 B; the shapes of the released code give 315.7 B and

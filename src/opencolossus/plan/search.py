@@ -19,7 +19,13 @@ from opencolossus.specs.evidence import Fact
 from opencolossus.specs.software import Calibration, Software
 
 DEFAULT_SCHEDULES = ("1f1b",)
-SOFTWARE_BY_YEAR = {2023: "mlperf-2023", 2024: "nemo-2024", 2025: "nemo-2025"}
+SOFTWARE_BY_YEAR = {
+    2021: "megatron-2020",
+    2022: "megatron-deepspeed-2022",
+    2023: "mlperf-2023",
+    2024: "nemo-2024",
+    2025: "nemo-2025",
+}
 NEWEST = "bridge-2026"
 
 
