@@ -92,7 +92,7 @@ def middle(found: list[tuple[Plan, Plan]]) -> str:
     ]
     return (
         f"In the middle, plans by the year are {errors[0]:+.0%} off, with software named "
-        f"{errors[1]:+.0%}. A plan is a run that goes by the book; who signs for a budget adds to it."
+        f"{errors[1]:+.0%}. A plan is a run that goes by the book: add to it before signing."
     )
 
 

@@ -41,12 +41,12 @@ def figures(page: str) -> dict[str, list[dict[str, list[float]]]]:
 
 def test_the_curve_is_that_of_the_log_however_long_it_is(tmp_path) -> None:
     count = 10 * POINTS
-    held = {"event": "evaluation", "step": 50, "bits_per_byte": 1.75}
-    drawn = figures(render(log(tmp_path, *map(step, range(1, count + 1)), held)))
+    held = [{"event": "evaluation", "step": n, "bits_per_byte": 87.5 / n} for n in (50, 70)]
+    drawn = figures(render(log(tmp_path, *map(step, range(1, count + 1)), *held)))
     training, held_out = drawn["loss"]
     assert len(training["y"]) == POINTS
     assert sum(training["y"]) / POINTS == pytest.approx(8.0 - 0.001 * (count + 1) / 2, rel=1e-3)
-    assert (held_out["x"], held_out["y"]) == ([5000], [1.75])
+    assert (held_out["x"], held_out["y"]) == ([5000, 7000], [1.75, 1.25])
     assert set(drawn) == {"loss", "tokens_per_second", "gradient_norm"}, "no figure of nothing"
 
 
@@ -71,3 +71,12 @@ def test_nothing_to_draw_is_one_sentence(tmp_path, text) -> None:
         (tmp_path / "log.jsonl").write_text(text)
     with pytest.raises(UserError, match=r"cannot be read|tells of no step"):
         render(tmp_path)
+
+
+def test_what_was_predicted_stands_beside_what_was_measured(tmp_path) -> None:
+    measured = {"step_time": 0.2, "memory": 3e9, "predicted_memory": None}
+    end = {"event": "end", "finished": True, "predicted_step_time": 0.25, **measured}
+    page = render(log(tmp_path, step(1), step(2), end))
+    assert "200 ms</b><span>a step; 250 ms predicted" in page
+    assert "memory;" not in page
+    assert "predicted" not in render(log(tmp_path, step(1), step(2)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opencolossus.report.page import Figure, Page, Section, Trace, rounded
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.units import COUNT, DURATION, show
+from opencolossus.specs.units import COUNT, DURATION, SIZE, show
 from opencolossus.version import __version__
 
 POINTS = 400
@@ -72,6 +72,7 @@ def render(run: Path) -> str:
             *_evaluated(events),
             (seconds, "in steps"),
             (f"{last['skipped']}", "steps skipped"),
+            *_foretold(events),
         ],
         sections=[
             Section("Learning", "", [_losses(steps, events)]),
@@ -90,6 +91,17 @@ def _evaluated(events: list[Event]) -> list[tuple[str, str]]:
     return [(f"{found[-1]:.3f}", "bits per byte of held-out text")] if found else []
 
 
+def _foretold(events: list[Event]) -> list[tuple[str, str]]:
+    """What the planner said before the run, and what came."""
+    ends = [e for e in events if e["event"] == "end"]
+    tiles = []
+    for name, unit, what in (("step_time", DURATION, "a step"), ("memory", SIZE, "memory")):
+        said, came = (ends[-1].get(key) if ends else None for key in (f"predicted_{name}", name))
+        if said and came:
+            tiles.append((show(came, unit, 3), f"{what}; {show(said, unit, 3)} predicted"))
+    return tiles
+
+
 def _story(events: list[Event]) -> list[str]:
     """What happened beside plain steps."""
     again = [f"{e['step']:,}" for e in events if e["event"] == "start" and e["step"]]
@@ -105,7 +117,7 @@ def _losses(steps: list[Event], events: list[Event]) -> Figure:
     held = [e for e in events if e["event"] == "evaluation"]
     by_step = {e["step"]: e["tokens"] for e in steps}
     held = [e for e in held if e["step"] in by_step]
-    if held:
+    if len(held) > 1:
         traces.append(
             {
                 "x": [by_step[e["step"]] for e in held],
@@ -118,7 +130,7 @@ def _losses(steps: list[Event], events: list[Event]) -> Figure:
         )
     right = {"overlaying": "y", "side": "right", "showgrid": False, "tickformat": ".2f"}
     layout = {"xaxis": {"title": {"text": "tokens"}}, "yaxis2": right}
-    note = "Training loss in nats per token on the left, bits per byte of held-out text right."
+    note = "Nats per token" + ", bits per byte of held-out text right" * (len(held) > 1) + "."
     return Figure("loss", "Loss.", traces, layout, note=note, height=320)
 
 
