@@ -46,11 +46,14 @@ def sites(draw: st.DrawFn) -> Site:
         ),
         "engines": ENGINES.model_copy(
             update={
-                "count": draw(st.integers(1, 40)),
+                "count": draw(st.integers(3, 40)),
                 "permit": permit,
                 "start_time": draw(st.floats(0, 1800)),
                 "ramp": draw(st.none() | st.floats(1e3, 1e6)),
                 "min_load": draw(st.floats(0, 0.6)),
+                "standby": draw(st.integers(0, 2)),
+                "mtbf": draw(st.none() | st.floats(1e4, 1e7)),
+                "mttr": draw(st.floats(600, 1e6)),
             }
         ),
     }
@@ -285,6 +288,30 @@ def test_a_battery_bridges_the_start_of_the_engines_when_the_grid_fails() -> Non
     assert minutes["source.engines"][begin + 10] > 1e6
 
 
+def test_one_engine_more_than_needed_makes_up_for_trips() -> None:
+    tokens = []
+    for spare, mtbf in ((0, 4e5), (1, 4e5), (0, None)):
+        engines = ENGINES.model_copy(
+            update={
+                "count": 2 + spare,
+                "standby": spare,
+                "mtbf": mtbf,
+                "mttr": None if mtbf is None else 8e4,
+            }
+        )
+        battery = Battery(kind="battery", energy=4 * 3.6e9, limit=3e6)
+        given_site = BASE.model_copy(update={"power": {"engines": engines, "battery": battery}})
+        records = [simulate(small(site=given_site), planner=plain, seed=s) for s in range(4)]
+        for record in records:
+            check_power(small(site=given_site), record)
+            assert any(event.kind == "trip" for event in record.events) == (mtbf is not None)
+        tokens.append(sum(record.summary["tokens"] for record in records))
+    n, n_plus_1, calm = tokens
+    # A sixth of the units is out: N loses about as much, N+1 what happens while two are out.
+    assert 0.7 < n / calm < 0.9
+    assert 0.9 < n_plus_1 / calm < 1
+
+
 def test_slow_generators_cost_a_run_time_at_every_restart() -> None:
     found = []
     for ramp in (None, 1e4, 2e3):
@@ -389,10 +416,11 @@ def test_the_result_stays_when_the_step_shrinks(monkeypatch: pytest.MonkeyPatch)
     order = Order(start=datetime(2024, 7, 10, 14, 30), duration=9000, reduction=0.5)
     fails = Outage(source="grid", start=datetime(2024, 7, 14, 3, 20), duration=7200)
     battery = Battery(kind="battery", energy=2e10, limit=2e6)
-    power = {"grid": GRID, "engines": ENGINES.model_copy(update={"count": 1}), "battery": battery}
+    engine = ENGINES.model_copy(update={"count": 1, "mtbf": 4e5, "mttr": 3e4})
+    power = {"grid": GRID, "engines": engine, "battery": battery}
     site = BASE.model_copy(update={"power": power, "orders": (order,), "outages": (fails,)})
     around = simulate(small(site=site), planner=plain)
-    monkeypatch.setattr(supply, "busy_hours", lambda site, hours, changes: range(hours.size))
+    monkeypatch.setattr(supply, "busy_hours", lambda site, hours, *_: range(hours.size))
     minutes = simulate(small(site=site), planner=plain)
     assert minutes.moments["time"].size == 60 * minutes.hours.size
     for name, tolerance in (("tokens", 1e-4), ("energy", 1e-4), ("co2", 2e-3), ("ettr", 1e-4)):

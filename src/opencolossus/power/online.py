@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from opencolossus.power.caps import Array
 from opencolossus.power.dispatch import in_order
 from opencolossus.power.slots import Slots
+from opencolossus.power.supply import NO_TRIPS
+from opencolossus.power.trips import NONE, Trips, unreplaced
 from opencolossus.specs.sources import Generators, PowerSource
 
 Limits = Mapping[str, Array]
@@ -24,6 +26,7 @@ def online(
     order: Sequence[str],
     slots: Slots,
     bridged: NDArray[np.bool_],
+    trips: Mapping[str, Trips] = NO_TRIPS,
 ) -> dict[str, Array]:
     """Power in W of the units that run in each slot, by source, [S] each; grids give their limit.
 
@@ -31,7 +34,8 @@ def online(
     start time. What the calendar tells (``calm`` limits, wanted power) is prepared for in time;
     an order from its call on (``warned``); an outage (``limits``) from the moment that it
     happens. While a site is dark only sources that start in the dark can begin to start;
-    ``bridged`` slots are never dark (a battery forms the grid).
+    ``bridged`` slots are never dark (a battery forms the grid). A unit that ``trips`` was one
+    that ran; another, where there is one, takes its place after the start time.
     """
     running: dict[str, Array] = {}
     for name in order:
@@ -48,7 +52,8 @@ def online(
         if not source.starts_dark:
             lit = alive | _survives(begun, alive)
             begun[name] = _after_start(running[name] * lit, source.start_time, slots)
-        running[name] = np.minimum(begun[name], limits[name])
+        lost = unreplaced(source, trips.get(name, NONE), slots)
+        running[name] = np.minimum(np.maximum(begun[name] - lost, 0.0), limits[name])
     return running
 
 
@@ -68,8 +73,7 @@ def _need(
     planned = in_order(wanted, calm, order).sources[name][ahead]
     settled = np.all([limit == limit[ahead] for limit in warned.values()], axis=0)
     need = np.maximum(np.maximum(now, planned), np.where(settled, now[ahead], 0.0))
-    unit = source.rating * source.availability
-    whole = np.ceil(need / unit - 1e-9) * unit
+    whole = np.ceil(need / source.unit - 1e-9) * source.unit
     # Also those who wait for the source's first day: a start begins when it is there.
     return np.asarray(np.where(calm[name] > 0, np.minimum(whole, source.limit), 0.0))
 

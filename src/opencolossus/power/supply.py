@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.power.caps import Array
 from opencolossus.power.slots import HOUR, Hours, Slots
+from opencolossus.power.trips import NONE, Trips, left
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Battery, Generators, Grid, PowerSource
+
+NO_TRIPS: Mapping[str, Trips] = MappingProxyType({})
 
 
 def hours_between(start: date, end: date) -> Hours:
@@ -48,11 +53,13 @@ def struck(slots: Slots, start: float, duration: float) -> NDArray[np.bool_]:
     return np.asarray((end > start + 1e-9) & (begin < start + duration - 1e-9))
 
 
-def available(site: Site, slots: Slots, warned: bool = False) -> dict[str, Array]:
+def available(
+    site: Site, slots: Slots, trips: Mapping[str, Trips] = NO_TRIPS, warned: bool = False
+) -> dict[str, Array]:
     """Power in W that each source but batteries may give in each slot, [S] each.
 
-    Orders are heeded, outages suffered. With ``warned`` an order counts from its call on: what
-    those who start generators go by.
+    Orders are heeded, outages and ``trips`` suffered. With ``warned`` an order counts from its
+    call on: what those who start generators go by.
     """
     limits = contracted(site, slots.moments)
     for order in site.orders:
@@ -65,16 +72,28 @@ def available(site: Site, slots: Slots, warned: bool = False) -> dict[str, Array
         if outage.source in limits:
             hit = struck(slots, slots.seconds(outage.start), outage.duration)
             limits[outage.source] = np.where(hit, 0.0, limits[outage.source])
+    for name in limits.keys() & trips.keys():
+        limits[name] = left(site.power[name], limits[name], trips[name].out(slots))
     return limits
 
 
-def usable(name: str, site: Site, slots: Slots) -> Array:
+def failed(site: Site, slots: Slots, trips: Mapping[str, Trips]) -> NDArray[np.bool_]:
+    """Slots in which something has failed: nobody had time to prepare."""
+    found = np.zeros(slots.length.shape, dtype=bool)
+    for outage in site.outages:
+        found |= struck(slots, slots.seconds(outage.start), outage.duration)
+    for one in trips.values():
+        found |= one.out(slots) > 0
+    return found
+
+
+def usable(name: str, site: Site, slots: Slots, trips: Mapping[str, Trips] = NO_TRIPS) -> Array:
     """1 in the slots in which battery ``name`` is there and works, else 0."""
     there = present(site.power[name], slots.moments).astype(float)
     for outage in site.outages:
         if outage.source == name:
             there[struck(slots, slots.seconds(outage.start), outage.duration)] = 0.0
-    return there
+    return left(site.power[name], there, trips.get(name, NONE).out(slots))
 
 
 def marginal_cost(source: PowerSource) -> float:
@@ -105,7 +124,9 @@ def merit_order(site: Site) -> list[str]:
     return sorted(names, key=rank)
 
 
-def busy_hours(site: Site, hours: Hours, changes: NDArray[np.intp]) -> set[int]:
+def busy_hours(
+    site: Site, hours: Hours, changes: NDArray[np.intp], trips: Mapping[str, Trips] = NO_TRIPS
+) -> set[int]:
     """Hours whose minutes matter: something changes and a source needs time to follow.
 
     ``changes`` are hours at which the demand steps to another level.
@@ -119,6 +140,8 @@ def busy_hours(site: Site, hours: Hours, changes: NDArray[np.intp]) -> set[int]:
     for outage in site.outages:
         begin = grid.seconds(outage.start)
         moments += [begin, begin + outage.duration]
+    for one in trips.values():
+        moments += [*one.start.tolist(), *(one.start + one.duration).tolist()]
     if slow:
         dates = [d for s in site.power.values() for d in (s.available, s.until) if d is not None]
         moments += [grid.seconds(day) for day in dates]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from opencolossus.specs.base import Spec
 from opencolossus.specs.quantities import (
@@ -33,12 +33,25 @@ class _Source(Spec):
     """First day on which it no longer does."""
     ramp: Annotated[Ramp, Field(gt=0)] | None = None
     """Fastest change of output; unlimited if left out."""
+    mtbf: PositiveDuration | None = None
+    """Mean time between trips of one unit (of a grid or battery: of all of it); nothing trips by
+    chance if left out."""
+    mttr: PositiveDuration | None = None
+    """Mean time until what tripped is back."""
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Self:
         if self.available and self.until and self.until <= self.available:
             raise ValueError(f"until ({self.until}) must come after available ({self.available})")
+        if (self.mtbf is None) != (self.mttr is None):
+            missing, there = ("mttr", "mtbf") if self.mttr is None else ("mtbf", "mttr")
+            raise ValueError(f"{there} needs {missing} beside it, like {missing}: 30 h")
         return self
+
+    @property
+    def units(self) -> int:
+        """Parts that trip one by one."""
+        return 1
 
     def delivers_on(self, day: date) -> bool:
         """Whether the source is there on ``day``."""
@@ -84,6 +97,8 @@ class Generators(_Source):
     """NOx per unit of electricity."""
     availability: Annotated[Fraction, Field(gt=0)] = 1.0
     """Share of units that are able to run at any time."""
+    standby: NonNegativeInt = 0
+    """Units that no plan counts on, ready to replace one that trips: 1 is N+1."""
     start_time: NonNegativeDuration = 0.0
     """From the order to start until the unit can take load."""
     min_load: Fraction = 0.0
@@ -96,6 +111,17 @@ class Generators(_Source):
     """Parts and service per unit of electricity."""
     permit: Permit | None = None
 
+    @model_validator(mode="after")
+    def _something_is_counted_on(self) -> Self:
+        if self.standby >= self.count:
+            raise ValueError(f"standby ({self.standby}) must be less than count ({self.count})")
+        return self
+
+    @property
+    def units(self) -> int:
+        """Parts that trip one by one."""
+        return self.count
+
     @property
     def starts_dark(self) -> bool:
         """Whether a unit starts while the site has no power."""
@@ -103,8 +129,13 @@ class Generators(_Source):
 
     @property
     def limit(self) -> float:
-        """Power of the units that can be expected to run, in W."""
-        return self.count * self.rating * self.availability
+        """Power of the units that can be counted on, in W."""
+        return (self.count - self.standby) * self.unit
+
+    @property
+    def unit(self) -> float:
+        """Power of one unit, its share of unavailable time taken off, in W."""
+        return self.rating * self.availability
 
 
 class Battery(_Source):

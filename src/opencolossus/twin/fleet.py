@@ -51,6 +51,11 @@ def fleet(cluster: Cluster, failures: Failures, hours: NDArray[np.datetime64]) -
     return Fleet(delivered[:, of_day], ready[:, of_day], wear)
 
 
+def per_node(cluster: Cluster) -> Array:
+    """GPUs of one server of each pool, [P, 1]."""
+    return np.array([[pool.node.gpus] for pool in cluster.pools.values()], dtype=float)
+
+
 def _arrived(pool: Pool, day: date) -> int:
     if not pool.deliveries:
         return pool.gpus

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from opencolossus.faults.process import HOUR
 from opencolossus.power.supply import present
+from opencolossus.specs.sources import Generators
 from opencolossus.specs.units import DURATION, POWER, show
 from opencolossus.twin.operating import Operating
 from opencolossus.twin.record import Event
@@ -18,6 +19,7 @@ ORDER = (
     "storm",
     "order",
     "outage",
+    "trip",
     "permit",
     "supply",
     "delivery",
@@ -37,6 +39,7 @@ def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[E
         *_deliveries(scene),
         *_orders(scene),
         *_outages(scene),
+        *_trips(scene, played),
         *_servers(played),
         *_weather(scene),
         *_goals(scene, played),
@@ -117,6 +120,19 @@ def _outages(scene: Scene) -> list[Event]:
         for moment, words in ((begin, text), (end, f"{outage.source} is back")):
             if scene.hours[0] <= moment.astype("datetime64[h]") <= scene.hours[-1]:
                 events.append(Event(moment, "outage", words))
+    return events
+
+
+def _trips(scene: Scene, played: Played) -> list[Event]:
+    events = []
+    for name, trips in played.moments.supplied.trips.items():
+        source = scene.site.power[name]
+        what = f"One of {source.units} units of {name}" if source.units > 1 else name
+        lost = source.unit if isinstance(source, Generators) else source.limit
+        moments = scene.hours[0].astype("datetime64[s]") + trips.start.astype("timedelta64[s]")
+        for moment, lasting in zip(moments, trips.duration, strict=True):
+            text = f"{what} trips ({show(lost, POWER, 3)}), back after {lasting / HOUR:.0f} h"
+            events.append(Event(moment, "trip", text))
     return events
 
 

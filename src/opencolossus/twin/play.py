@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.cooling.heat import Heat, heat, pue, throttle
+from opencolossus.cooling.heat import Heat, heat
 from opencolossus.faults.process import HOUR
 from opencolossus.faults.timeline import Interruptions
 from opencolossus.power import supply
 from opencolossus.power.dispatch import Dispatch, dispatch
-from opencolossus.power.slots import Slots, slots
+from opencolossus.power.slots import Slots
 from opencolossus.specs.cluster import Cluster
-from opencolossus.specs.site import Site
 from opencolossus.twin import control, interruptions, shedding
-from opencolossus.twin.control import Held, Load
+from opencolossus.twin.control import Held
 from opencolossus.twin.epochs import Epochs
+from opencolossus.twin.fleet import per_node
 from opencolossus.twin.interruptions import Struck
 from opencolossus.twin.progress import account_of, until_done, while_running
 from opencolossus.twin.scene import Moments, Played, Scene
 from opencolossus.twin.shedding import Stops
-from opencolossus.twin.supplied import Supplied, climbs, supplied
+from opencolossus.twin.stage import Stage, stage
 
 Array = NDArray[np.float64]
 
@@ -34,25 +35,18 @@ def play(
 
     ``used_up`` tells the hour at which the permit of a source is spent.
     """
-    cluster, site = scene.cluster, scene.site
-    job = epochs.gpus(list(cluster.pools))
-    powered = _with_spares(cluster, job, scene.fleet.ready)
-    grid = slots(scene.hours, supply.busy_hours(site, scene.hours, epochs.starts))
-    weather = (grid.at(scene.weather[0]), grid.at(scene.weather[1]))
-    load = _load(scene, epochs, powered, grid)
-    sources, climb = _sources(scene, epochs, grid, load, weather, used_up)
-    effectiveness = pue(site.cooling, 1.0, *weather)
-    held = control.hold(cluster, load, sources.limit / effectiveness)
-    held = shedding.settle(held, grid)
-    hottest = heat(site.cooling, control.peak(cluster, load, held.cap, held.on), *weather)
-    clock = throttle(site.cooling, hottest.supply)
-    speed = control.speed(cluster, load, held.cap, clock)
+    *dice, of_sources = (np.random.default_rng(child) for child in seed.spawn(3))
+    job = epochs.gpus(list(scene.cluster.pools))
+    powered = _with_spares(scene.cluster, job, scene.fleet.ready)
+    settled = stage(scene, epochs, powered, used_up, of_sources)
+    grid, held = settled.grid, settled.held
 
     on = grid.by_hour(held.on)
     replicas = grid.at(epochs.by_hour("replicas") * (epochs.by_hour("rate") > 0))
-    short = shedding.stops(held, replicas, grid, _failed(site, grid))
-    struck, stops = _failures(scene, epochs, job * on, short, climb, seed)
-    pace, share = _pace(grid, speed, held, replicas)
+    failed = supply.failed(scene.site, grid, settled.sources.trips)
+    short = shedding.stops(held, replicas, grid, failed)
+    struck, stops = _failures(scene, epochs, job * on, short, settled.climb, dice)
+    pace, share = _pace(grid, settled.speed, held, replicas)
     working = _working(scene, epochs, job, powered, struck.out) * share
     shares, waiting = account_of(scene.hours.size, epochs, stops)
     tokens, shares, waiting = until_done(
@@ -60,9 +54,45 @@ def play(
     )
 
     running = np.clip((shares.work + shares.rework) / HOUR, 0.0, 1.0)
-    there = np.clip(1 - _ratio(struck.out, powered / _per_node(cluster)), 0.0, 1.0)
-    it_power = control.mean(cluster, load, held, grid.at(running), grid.at(there))
-    warmth = heat(site.cooling, it_power, *weather)
+    there = np.clip(1 - _ratio(struck.out, powered / per_node(scene.cluster)), 0.0, 1.0)
+    drawn = _drawn(scene, settled, running, there, waiting)
+    struck = while_running(struck, waiting)
+    return Played(
+        epochs=epochs,
+        job=job,
+        powered=powered * on,
+        repair=np.minimum(struck.out * per_node(scene.cluster), scene.fleet.ready),
+        cap=grid.by_hour(held.cap),
+        clock=grid.by_hour(settled.clock),
+        speed=pace,
+        working=working,
+        account=shares,
+        waiting=waiting,
+        tokens=tokens,
+        struck=struck,
+        heat=Heat(*(grid.by_hour(part) for part in drawn.heat)),
+        it_power=grid.by_hour(drawn.it_power),
+        limit=grid.by_hour(settled.sources.limit),
+        available={name: grid.by_hour(p) for name, p in settled.sources.available.items()},
+        dispatch=_hourly(drawn.fed, grid),
+        moments=Moments(settled.sources, held, settled.speed, drawn.heat.facility, drawn.fed),
+    )
+
+
+class _Drawn(NamedTuple):
+    """What the site then drew; [S] each."""
+
+    it_power: Array
+    heat: Heat
+    fed: Dispatch
+
+
+def _drawn(scene: Scene, settled: Stage, running: Array, there: Array, waiting: Array) -> _Drawn:
+    grid, sources = settled.grid, settled.sources
+    it_power = control.mean(
+        scene.cluster, settled.load, settled.held, grid.at(running), grid.at(there)
+    )
+    warmth = heat(scene.site.cooling, it_power, *settled.weather)
     at_work = grid.at(waiting) < HOUR  # generators stop when the run is over
     fed = dispatch(
         warmth.facility,
@@ -72,54 +102,7 @@ def play(
         {name: floor * at_work for name, floor in sources.followed.floor.items()},
         grid.length,
     )
-    struck = while_running(struck, waiting)
-    return Played(
-        epochs=epochs,
-        job=job,
-        powered=powered * on,
-        repair=np.minimum(struck.out * _per_node(cluster), scene.fleet.ready),
-        cap=grid.by_hour(held.cap),
-        clock=grid.by_hour(clock),
-        speed=pace,
-        working=working,
-        account=shares,
-        waiting=waiting,
-        tokens=tokens,
-        struck=struck,
-        heat=Heat(*(grid.by_hour(part) for part in warmth)),
-        it_power=grid.by_hour(it_power),
-        limit=grid.by_hour(sources.limit),
-        available={name: grid.by_hour(power) for name, power in sources.available.items()},
-        dispatch=_hourly(fed, grid),
-        moments=Moments(sources, held, speed, warmth.facility, fed),
-    )
-
-
-def _sources(
-    scene: Scene,
-    epochs: Epochs,
-    grid: Slots,
-    load: Load,
-    weather: tuple[Array, Array],
-    used_up: Mapping[str, int],
-) -> tuple[Supplied, Array]:
-    """What the sources can carry, and what each plan's restarts lose while they climb."""
-    cluster, site = scene.cluster, scene.site
-    effectiveness = pue(site.cooling, 1.0, *weather)
-    held = Held(load.cap, np.ones(grid.length.shape))
-    ones = np.ones((len(cluster.pools), 1))
-    peak = control.peak(cluster, load, load.cap) * effectiveness
-    usual = control.mean(cluster, load, held, np.array(1.0), ones) * effectiveness
-    idle = control.mean(cluster, load, held, np.array(0.0), ones) * effectiveness
-    sources = supplied(site, grid, used_up, peak, usual)
-    return sources, climbs(site, sources, usual, idle, epochs.starts)
-
-
-def _failed(site: Site, grid: Slots) -> NDArray[np.bool_]:
-    failed = np.zeros(grid.length.shape, dtype=bool)
-    for outage in site.outages:
-        failed |= supply.struck(grid, grid.seconds(outage.start), outage.duration)
-    return failed
+    return _Drawn(it_power, warmth, fed)
 
 
 def _pace(grid: Slots, speed: Array, held: Held, replicas: Array) -> tuple[Array, Array]:
@@ -145,37 +128,15 @@ def _rate(scene: Scene, epochs: Epochs) -> Array:
     return epochs.by_hour("rate") * np.exp(-scene.luck * epochs.by_hour("spread"))
 
 
-def _per_node(cluster: Cluster) -> Array:
-    return np.array([[pool.node.gpus] for pool in cluster.pools.values()], dtype=float)
-
-
 def _ratio(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
 
 
 def _with_spares(cluster: Cluster, job: Array, ready: Array) -> Array:
     """GPUs of the job and of the servers that stand by for it, [P, H]."""
-    each = _per_node(cluster)
+    each = per_node(cluster)
     spare = np.floor(cluster.spares * ready / each) * each
     return np.asarray(np.where(job > 0, np.minimum(job + spare, ready), 0.0))
-
-
-def _load(scene: Scene, epochs: Epochs, powered: Array, grid: Slots) -> Load:
-    network = powered.sum(axis=0) / scene.cluster.gpus * _network_power(scene)
-    return Load(
-        nodes=grid.at(powered / _per_node(scene.cluster)),
-        network=grid.at(network),
-        cap=grid.at(epochs.by_hour("cap")),
-        compute=grid.at(epochs.by_hour("compute")),
-        memory=grid.at(epochs.by_hour("memory")),
-        communication=grid.at(epochs.by_hour("communication")),
-    )
-
-
-def _network_power(scene: Scene) -> float:
-    """Switches of the whole fabric with their optical modules, in W."""
-    switch = scene.cluster.fabric.switch
-    return scene.fabric.switches * switch.power if switch else 0.0
 
 
 def _failures(
@@ -184,9 +145,8 @@ def _failures(
     job: Array,
     short: Stops,
     climb: Array,
-    seed: np.random.SeedSequence,
+    generators: Sequence[np.random.Generator],
 ) -> tuple[Struck, Interruptions]:
-    generators = [np.random.default_rng(child) for child in seed.spawn(2)]
     pools = len(scene.cluster.pools)
     switches = job.sum(axis=0) / scene.cluster.gpus * scene.fabric.switches
     rate = interruptions.rates(
@@ -215,8 +175,8 @@ def _changes(epochs: Epochs, hours: int) -> Stops:
 
 def _working(scene: Scene, epochs: Epochs, job: Array, powered: Array, out: Array) -> Array:
     """Share of the job's replicas that have all their servers, spares put in first."""
-    spare = (powered - job) / _per_node(scene.cluster)
-    missing = np.maximum(out - spare, 0.0) * _per_node(scene.cluster)
+    spare = (powered - job) / per_node(scene.cluster)
+    missing = np.maximum(out - spare, 0.0) * per_node(scene.cluster)
     replica = np.maximum(epochs.by_hour("replica"), 1.0)
     replicas = np.maximum(epochs.by_hour("replicas"), 1.0)
     lost = np.ceil(missing.sum(axis=0) / replica)

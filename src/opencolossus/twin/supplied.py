@@ -13,6 +13,7 @@ from opencolossus.power.dispatch import Storage, carried, in_order
 from opencolossus.power.follow import Followed, climb, follow
 from opencolossus.power.online import online
 from opencolossus.power.slots import Slots
+from opencolossus.power.trips import Trips
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Battery
 
@@ -34,10 +35,16 @@ class Supplied:
     followed: Followed
     limit: Array
     """What can surely be carried, batteries included, in W."""
+    trips: Mapping[str, Trips]
 
 
 def supplied(
-    site: Site, slots: Slots, used_up: Mapping[str, int], peak: Array, usual: Array
+    site: Site,
+    slots: Slots,
+    trips: Mapping[str, Trips],
+    used_up: Mapping[str, int],
+    peak: Array,
+    usual: Array,
 ) -> Supplied:
     """Follow ``peak`` [S], the most that the plans draw, and charge from what ``usual`` leaves.
 
@@ -46,12 +53,12 @@ def supplied(
     ``used_up`` tells the hour at which a source's permit is spent.
     """
     calm = supply.contracted(site, slots.moments)
-    now, warned = supply.available(site, slots), supply.available(site, slots, warned=True)
+    now, warned = (supply.available(site, slots, trips, warned=early) for early in (False, True))
     for name, hour in used_up.items():
         for limits in (calm, now, warned):
             limits[name] = np.where(slots.hour < hour, limits[name], 0.0)
     storages = {
-        name: Storage(source, supply.usable(name, site, slots))
+        name: Storage(source, supply.usable(name, site, slots, trips))
         for name, source in site.power.items()
         if isinstance(source, Battery)
     }
@@ -60,10 +67,10 @@ def supplied(
     bridged = np.zeros(slots.length.shape, dtype=bool)
     for storage in storages.values():
         bridged |= storage.present > 0
-    running = online(site.power, wanted, now, warned, calm, order, slots, bridged)
+    running = online(site.power, wanted, now, warned, calm, order, slots, bridged, trips)
     followed = follow(site.power, wanted, running, order, slots)
     limit = carried(wanted, usual, followed.firm, storages, slots.length)
-    return Supplied(slots, now, order, storages, running, followed, limit)
+    return Supplied(slots, now, order, storages, running, followed, limit, trips)
 
 
 def climbs(
