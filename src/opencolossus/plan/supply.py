@@ -43,20 +43,6 @@ def weather(site: Site, day: date) -> Weather:
     return Weather(dry, wet, month.dry_bulb, month.wet_bulb)
 
 
-def year_weather(site: Site) -> Weather:
-    """The weather of the mean month, with the hottest month's hot hour."""
-    months = site.climate.months
-    hottest = max(months, key=lambda month: month.wet_bulb)
-    dry = hottest.dry_bulb + hottest.swing / 2
-    wet = min(hottest.wet_bulb + WET_SWING * hottest.swing / 2, dry)
-    return Weather(
-        dry,
-        wet,
-        float(np.mean([m.dry_bulb for m in months])),
-        float(np.mean([m.wet_bulb for m in months])),
-    )
-
-
 def caps(pool: Pool) -> Array:
     """Caps to try, from the lowest that makes sense to the rated power, in W."""
     gpu = pool.node.gpu

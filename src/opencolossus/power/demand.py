@@ -62,11 +62,6 @@ def node_power(node: Node, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array
     return np.asarray((node.gpus * gpu_power + host + fans) / node.psu_efficiency)
 
 
-def idle_node_power(node: Node) -> float:
-    """Power in W of a server that is on and has nothing to do."""
-    return float(node_power(node, node.gpu.idle_power, load=0.0))
-
-
 def rack_power(pool: Pool, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
     """Power in W of one rack at the wall; of one server where racks are not told."""
     gpus = pool.rack.gpus if pool.rack is not None else pool.node.gpus

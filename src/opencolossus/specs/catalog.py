@@ -107,7 +107,7 @@ def _spec(kind: str, name: str) -> Spec:
     try:
         return KINDS[kind].model_validate(found.plain(), context={"units_required": True})
     except ValidationError as error:
-        raise UserError(explain(error, found, KINDS[kind])) from None
+        raise UserError(explain(error, found, KINDS[kind], names)) from None
 
 
 @cache

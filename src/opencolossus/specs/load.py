@@ -75,7 +75,7 @@ def _validate(node: tree.Node, folder: Path | None) -> Loaded:
     try:
         description = Description.model_validate(node.plain(), context={"units_required": True})
     except ValidationError as error:
-        raise UserError(explain(error, node, Description)) from None
+        raise UserError(explain(error, node, Description, catalog.names)) from None
     if folder is not None and not _was_set(node, "run", "data", "path"):
         description = _anchored(description, folder)
     return Loaded(description, dict(node.facts()))

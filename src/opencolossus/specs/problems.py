@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,18 +42,25 @@ _WANTED = {
 }
 
 
-def explain(error: ValidationError, root: Node, spec: Any) -> str:
+Names = Callable[[str], list[str]]
+"""The names of a kind of catalog entries."""
+
+
+def explain(error: ValidationError, root: Node, spec: Any, names: Names) -> str:
     """All problems of a document, one line each: ``file:line:column: path: what is wrong``."""
-    lines = list(dict.fromkeys(_line(detail, root, spec) for detail in error.errors()))
+    lines = list(dict.fromkeys(_line(detail, root, spec, names) for detail in error.errors()))
     more = len(lines) - SHOWN
     return "\n".join(lines[:SHOWN] + ([f"... and {more} more"] if more > 0 else []))
 
 
-def _line(detail: ErrorDetails, root: Node, spec: Any) -> str:
+def _line(detail: ErrorDetails, root: Node, spec: Any, names: Names) -> str:
     path, node, last = _locate(detail["loc"], root)
     name = ".".join(str(step) for step in path)
     place = node.origin if detail["type"] != "extra_forbidden" else (node.key or node.origin)
-    text = _sentence(detail, node, last, spec, path)
+    if detail["type"] == "missing":
+        text = "is missing" + _purpose(spec, path, names)
+    else:
+        text = _sentence(detail, node, last, spec, path)
     return f"{place}: {name}: {text}" if name else f"{place}: {text}"
 
 
@@ -76,8 +84,6 @@ def _is_tag(node: Node, step: str | int) -> bool:
 
 def _sentence(detail: ErrorDetails, node: Node, last: str, spec: Any, path: Loc) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "missing":
-        return "is missing" + _purpose(spec, path)
     if kind == "extra_forbidden":
         return _unknown(last, spec, path, node)
     if kind in _COMPARE:
@@ -132,7 +138,7 @@ def _type_at(spec: Any, path: Loc) -> Any:
     return hint
 
 
-def _purpose(spec: Any, path: Loc) -> str:
+def _purpose(spec: Any, path: Loc, names: Names) -> str:
     """Where the missing field could come from, or what it is for by its documentation."""
     hint = _type_at(spec, path[:-1])
     for option in types.options(hint):
@@ -140,17 +146,14 @@ def _purpose(spec: Any, path: Loc) -> str:
         if field is None:
             continue
         wanted = types.catalog_spec(field.annotation)
-        if wanted is not None and (known := _entries(str(wanted.catalog_kind))):
+        if wanted is not None and (known := _listed(names(str(wanted.catalog_kind)))):
             return f"; the catalog has {known}"
         if field.description:
             return f": {field.description.splitlines()[0]}"
     return ""
 
 
-def _entries(kind: str) -> str:
-    """The first names of a kind, as a list in a sentence."""
-    from opencolossus.specs import catalog  # which needs this module for its own errors
-
-    names = catalog.names(kind)
+def _listed(names: list[str]) -> str:
+    """The first names, as a list in a sentence."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
