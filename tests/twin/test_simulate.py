@@ -391,6 +391,35 @@ def test_an_event_says_why_nothing_runs_yet() -> None:
     assert "tokens/s" in said[1]
 
 
+def test_what_lies_outside_the_calendar_is_told() -> None:
+    site = BASE.model_copy(
+        update={
+            "orders": (
+                Order(start=datetime(2024, 9, 1, 14), duration=3600, reduction=0.25),
+                Order(start=datetime(2024, 7, 5, 14), duration=3600, reduction=0.25),
+            ),
+            "outages": (Outage(source="grid", start=datetime(2023, 7, 5, 14), duration=60),),
+            "heat_waves": (HeatWave(start=date(2024, 6, 1), days=3, dry_bulb=5),),
+        }
+    )
+    told = simulate(small(site=site), planner=plain).summary["ignored"]
+    assert [text.partition(" ")[0] for text in told] == [
+        "site.orders[0]",
+        "site.outages[0]",
+        "site.heat_waves[0]",
+    ]
+    assert "2024-09-01 14:00" in told[0]
+    assert "2024-07-01 to 2024-07-21" in told[0]
+
+
+def test_an_order_to_a_grid_that_is_gone_is_told() -> None:
+    gone = GRID.model_copy(update={"until": date(2024, 7, 4)})
+    order = Order(start=datetime(2024, 7, 5, 14), duration=3600, reduction=0.25)
+    site = BASE.model_copy(update={"power": BASE.power | {"grid": gone}, "orders": (order,)})
+    (told,) = simulate(small(site=site), planner=plain).summary["ignored"]
+    assert told == "site.orders[0] (2024-07-05 14:00) does nothing: no grid is there then"
+
+
 def test_a_site_that_carries_nothing_is_named() -> None:
     only = {"grid": GRID.model_copy(update={"limit": 5e3})}
     with pytest.raises(UserError, match=r"site\.power carries 5 kW at most"):

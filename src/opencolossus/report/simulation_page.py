@@ -76,7 +76,8 @@ def _events(record: Record) -> str:
         "</button></li>"
         for event in record.events
     )
-    return f'<div class="card"><ul class="events">{rows}</ul></div>'
+    notes = "".join(f'<p class="note">{escape(text)}.</p>' for text in record.summary["ignored"])
+    return f'<div class="card"><ul class="events">{rows}</ul></div>{notes}'
 
 
 def _halls(plan: dict[str, object]) -> str:

@@ -164,12 +164,15 @@ def _reckoned(s: dict[str, Any]) -> str:
 
 def show(console: Console, record: Record) -> None:
     """Print the story and where the time went."""
+    from rich.markup import escape
     from rich.table import Table
 
     s = record.summary
     console.print(f"[bold]{record.name}[/bold]  {day(s['start'])} to {day(s['end'])}\n")
     for sentence in story(record):
         console.print("  " + sentence)
+    for sentence in s["ignored"]:
+        console.print(f"  [yellow]Note:[/yellow] {escape(sentence)}.")
     if s["ettr"] is None:
         return
     table = Table(title="Where the time went", title_justify="left", box=None, pad_edge=False)

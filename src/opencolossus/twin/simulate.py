@@ -26,6 +26,7 @@ from opencolossus.twin.columns import columns, minutes
 from opencolossus.twin.epochs import Epochs, plan_epochs
 from opencolossus.twin.fleet import fleet
 from opencolossus.twin.happenings import happenings
+from opencolossus.twin.ignored import ignored
 from opencolossus.twin.play import play
 from opencolossus.twin.record import Record
 from opencolossus.twin.rhythm import rhythm
@@ -116,7 +117,11 @@ def _record(
             "back": played.struck.back,
         },
         summary=summary(scene, played, table, seed)
-        | {"rhythm": beat, "permit_usd_per_kg": played.dispatch.permit_prices},
+        | {
+            "rhythm": beat,
+            "permit_usd_per_kg": played.dispatch.permit_prices,
+            "ignored": ignored(scene),
+        },
         assumptions=tuple(assumed),
         rhythm=trace,
         moments=minutes(played),
