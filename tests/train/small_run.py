@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from opencolossus.specs.files import write_atomic
+
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 """The environment of a run whose sums come in one order."""
+
+
+class Gate:
+    """How many steps a run in another process may take, so that it is there when it is killed."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self._file = folder / "gate"
+        self.open(steps)
+        path = [str(Path(__file__).parent / "gate"), os.environ.get("PYTHONPATH", "")]
+        self.environment = {
+            "GATE": str(self._file),
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        }
+
+    def open(self, steps: int = sys.maxsize) -> None:
+        """Let it take so many steps, all without a number."""
+        write_atomic(self._file, str(steps))
 
 
 def small_run(
@@ -52,3 +75,18 @@ def losses(folder: Path) -> dict[int, float]:
 def last_step(folder: Path) -> int:
     """Steps that a run has done so far."""
     return max(losses(folder), default=0)
+
+
+def saved(folder: Path) -> int:
+    """Step of a run's newest whole checkpoint; 0 if there is none."""
+    whole = (folder / "checkpoints").glob("step-*")
+    return max((int(path.name.removeprefix("step-")) for path in whole), default=0)
+
+
+def wait_while_it_runs(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until something holds of a run that must not end before."""
+    end = time.monotonic() + 240
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -10,7 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from small_run import ONE_THREAD, events, last_step, losses, small_run
+from small_run import (
+    ONE_THREAD,
+    Gate,
+    events,
+    last_step,
+    losses,
+    saved,
+    small_run,
+    wait_while_it_runs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,58 +29,58 @@ def spec(corpus) -> Path:
     return path
 
 
-def start(spec: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+def start(spec: Path, out: Path, gate: Gate | None, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "opencolossus", "train", str(spec), "--out", str(out), *options],
-        env=ONE_THREAD,
+        env=ONE_THREAD | (gate.environment if gate else {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    while last_step(folder) < step and process.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(spec, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("kill") / "undisturbed"
-    process = start(spec, out)
-    _, error = process.communicate(timeout=200)
+    process = start(spec, out, None)
+    _, error = process.communicate(timeout=250)
     assert process.returncode == 0, error
     return out
 
 
 def test_killed_again_and_again_it_ends_where_it_would_have(spec, undisturbed, tmp_path):
-    rng = random.Random(7)
-    resume: tuple[str, ...] = ()
+    rng, run, gate = random.Random(7), tmp_path / "run", Gate(tmp_path, 0)
+    kept, resume = [0], ()
     for _ in range(3):
-        process = start(spec, tmp_path / "run", *resume)
-        wait_for_step(tmp_path / "run", last_step(tmp_path / "run") + 9, process)
+        gate.open(kept[-1] + 16)
+        process = start(spec, run, gate, *resume)
+        wait_while_it_runs(
+            lambda: last_step(run) >= kept[-1] + 9 and saved(run) > kept[-1],
+            process,
+        )
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
-        process.wait()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kept.append(saved(run))
         resume = ("--resume",)
-    process = start(spec, tmp_path / "run", "--resume")
-    _, error = process.communicate(timeout=200)
+    process = start(spec, run, None, "--resume")
+    _, error = process.communicate(timeout=250)
     assert process.returncode == 0, error
-    assert losses(tmp_path / "run") == losses(undisturbed)
-    begun = [e["step"] for e in events(tmp_path / "run") if e["event"] == "start"]
-    assert begun[0] == 0
-    assert all(step > 0 for step in begun[1:]), "nothing since the last checkpoint was lost"
+    assert losses(run) == losses(undisturbed)
+    begun = [event["step"] for event in events(run, "start")]
+    assert begun == kept, "no more is lost than what came after the last whole checkpoint"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_ends_without_a_traceback(spec, tmp_path, number, status):
-    process = start(spec, tmp_path / "run")
-    wait_for_step(tmp_path / "run", 3, process)
+    run = tmp_path / "run"
+    process = start(spec, run, Gate(tmp_path, 20))
+    wait_while_it_runs(lambda: last_step(run) >= 3, process)
     process.send_signal(number)
-    _, error = process.communicate(timeout=100)
+    _, error = process.communicate(timeout=250)
     assert process.returncode == status
     assert "Traceback" not in error
-    done = last_step(tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoints" / f"step-{done:08d}").is_dir()
+    done = last_step(run)
+    assert 3 <= done <= 20
+    assert saved(run) == done

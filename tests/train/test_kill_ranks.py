@@ -10,7 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from small_run import ONE_THREAD, last_step, losses, small_run
+from small_run import (
+    ONE_THREAD,
+    Gate,
+    events,
+    last_step,
+    losses,
+    saved,
+    small_run,
+    wait_while_it_runs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +43,15 @@ def _nothing_is_left_behind():
     LAUNCHED.clear()
 
 
-def start(spec: Path, out: Path, launcher: list[str], *options: str) -> subprocess.Popen[str]:
+def start(
+    spec: Path, out: Path, gate: Gate | None, launcher: list[str], *options: str
+) -> subprocess.Popen[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     torchrun += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     command = ["-m", "opencolossus", "train", str(spec), "--out", str(out)]
     launched = subprocess.Popen(
         [*torchrun, *launcher, *command, *options],
-        env=ONE_THREAD,
+        env=ONE_THREAD | (gate.environment if gate else {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -61,32 +72,31 @@ def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
     return [found[rank] for rank in sorted(found)]
 
 
-def wait_for_step(folder: Path, step: int, launcher: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 200
-    while last_step(folder) < step:
-        assert launcher.poll() is None, launcher.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_a_killed_rank_is_started_again_and_the_run_ends_as_if_nothing_had_been(spec, tmp_path):
-    undisturbed = start(spec, tmp_path / "calm", [], "--layout", "tp=2")
+    undisturbed = start(spec, tmp_path / "calm", None, [], "--layout", "tp=2")
     said = undisturbed.communicate(timeout=250)[0]
     assert undisturbed.returncode == 0, said
-    launcher = start(spec, tmp_path / "run", ["--max-restarts", "2"], "--layout", "tp=2")
-    wait_for_step(tmp_path / "run", 12, launcher)
+    run, gate = tmp_path / "run", Gate(tmp_path, 20)
+    launcher = start(spec, run, gate, ["--max-restarts", "2"], "--layout", "tp=2")
+    wait_while_it_runs(lambda: last_step(run) >= 12 and saved(run) >= 5, launcher)
     os.kill(ranks_of(launcher)[1], signal.SIGKILL)
+    gate.open()
     said = launcher.communicate(timeout=250)[0]
     assert launcher.returncode == 0, said
-    assert losses(tmp_path / "run") == losses(tmp_path / "calm")
-    assert "resuming at step" in said
+    assert losses(run) == losses(tmp_path / "calm")
+    first, again = (event["step"] for event in events(run, "start"))
+    assert first == 0
+    assert again >= 5
+    assert f"resuming at step {again}" in said
 
 
 def test_a_hung_rank_ends_in_a_time_out_that_names_it(spec, tmp_path):
-    launcher = start(spec, tmp_path / "run", [], "--layout", "ep=2", "--patience", "10")
-    wait_for_step(tmp_path / "run", 3, launcher)
+    run, gate = tmp_path / "run", Gate(tmp_path, 10)
+    launcher = start(spec, run, gate, [], "--layout", "ep=2", "--patience", "20")
+    wait_while_it_runs(lambda: last_step(run) >= 3, launcher)
     waiting, hung = ranks_of(launcher)
     os.kill(hung, signal.SIGSTOP)
+    gate.open()
     end = time.monotonic() + 150
     while alive(waiting) and time.monotonic() < end:
         time.sleep(0.2)
