@@ -3,8 +3,13 @@
 set -eu
 out=${1:-out}
 
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+
 step() {
-    printf '\n\033[1m==> %s\033[0m\n' "$*"
+    printf '\n%s==> %s%s\n' "$bold" "$*" "$plain"
     "$@"
 }
 
@@ -17,5 +22,5 @@ step colossus chat "$out/tiny" --temperature 0.6 --seed 1 --prompt "Hi! How are 
 step colossus chat "$out/tiny" --temperature 0.6 --seed 1 --prompt "What do you do for fun?"
 step colossus chat "$out/tiny" --temperature 0.6 --seed 1 --prompt "What kind of music do you like?"
 
-printf '\nThe site, day by day:  %s\n' "$out/memphis"
+printf '\nThe site, day by day:  %s\n' "$out/memphis/index.html"
 printf 'Go on talking:         %s chat %s\n' ".venv/bin/colossus" "$out/tiny"

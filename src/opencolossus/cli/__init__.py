@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from opencolossus.cli import (
     calibrate,
@@ -25,8 +27,19 @@ from opencolossus.cli import (
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
+ORDER = "plan simulate train launch chat serve report eval export catalog schema validate calibrate"
+"""The verbs in the order of a project: decide, do, use, look up, check."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        known = super().list_commands(ctx)
+        return sorted(known, key=ORDER.split().index)
+
+
 app = typer.Typer(
     name="colossus",
+    cls=_InOrder,
     help="Plan, simulate, train and serve large language models on clusters short of power, "
     "memory, bandwidth or time.",
     no_args_is_help=True,
@@ -35,12 +48,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("launch", short_help="Start a run on many nodes: torchrun, Slurm, Kubernetes.")(
-    launch.launch
-)
 app.command("plan", short_help="How many GPUs, at which cap, in which layout, by when.")(plan.plan)
 app.command("simulate", short_help="The site over time: power, heat, failures, tokens.")(
     simulate.simulate
+)
+app.command("launch", short_help="Start a run on many nodes: torchrun, Slurm, Kubernetes.")(
+    launch.launch
 )
 app.command("train", short_help="Train on the machine at hand.")(train.train)
 app.command("chat", short_help="Talk to a trained run in the terminal.")(chat.chat)
