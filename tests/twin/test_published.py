@@ -55,10 +55,20 @@ def test_meta_stalls_ten_minutes_at_100_000_gpus_and_keeps_44_percent() -> None:
 def test_byterobust_keeps_97_percent_on_9_600_gpus() -> None:
     # arXiv 2509.16293: three months.
     rate = sum(
-        cause.rate * {"gpu": 9600, "node": 1200, "switch": 0, "job": 1}[cause.per]
+        cause.rate * {"gpu": 9600, "rack": 150, "job": 1}[cause.per]
         for cause in LLAMA.causes.values()
     )
     assert effective(9600, rate) == pytest.approx(0.97, abs=0.02)
+
+
+def test_llama_3_saw_no_rack_fail_and_google_many() -> None:
+    # Table 5 names none in 1,024 racks of two servers: below 3 with 95 % (rule of three).
+    racks = [cause for cause in LLAMA.causes.values() if cause.per == "rack"]
+    assert len(racks) == 2
+    yearly = sum(cause.rate for cause in racks) * 365.25 * 86400
+    assert yearly * 1024 * 54 / 365.25 < 3
+    # Google's first-year cluster of 2008: 20 racks of 45 (1,800 servers, 40 each).
+    assert yearly < 20 / 45
 
 
 def test_two_ppm_are_177_tons_a_year_for_421_mw() -> None:

@@ -370,6 +370,21 @@ def test_waiting_replicas_lose_less_than_restarting_jobs() -> None:
     assert found["replica"] > found["restart"]
 
 
+def test_a_rack_takes_all_its_servers_along() -> None:
+    pool = FLEET.pools["h100"].model_copy(update={"gpus": 4096, "deliveries": ()})
+    known = catalog.entry("failures", "llama3-h100")
+    racks = known.causes["rack-power"].model_copy(update={"rate": 1e-6, "repair": 6 * 3600.0})
+    failures = known.model_copy(update={"causes": {"rack-power": racks}})
+    cluster = FLEET.model_copy(update={"pools": {"h100": pool}, "failures": failures})
+    record = simulate(small(cluster=cluster), planner=plain)
+    # 64 racks for three weeks, with one failure in a million seconds each.
+    expected = 64 * 21 * 86400 * 1e-6
+    found = record.failures["time"].size
+    assert found == pytest.approx(expected, abs=4 * expected**0.5)
+    assert set(np.unique(record["gpus.repair"] % 64)) == {0}
+    assert record["gpus.repair"].mean() == pytest.approx(64 * 64 * 6 * 3600 * 1e-6, rel=0.6)
+
+
 def test_a_storm_of_switch_failures_strikes_on_its_days() -> None:
     failures = catalog.entry("failures", "llama3-h100")
     storm = {"cause": "switch-or-cable", "start": "2024-07-08", "days": 3, "factor": 200}

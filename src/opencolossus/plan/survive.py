@@ -19,16 +19,19 @@ RESTART = 600.0
 """Seconds from a failure to running again where nothing is told (assumed)."""
 
 
-def node_rate(failures: Failures | None, node_gpus: int, gpus: int) -> float:
+def node_rate(failures: Failures | None, pool: Pool, gpus: int) -> float:
     """Interruptions per second and server of a settled cluster."""
+    each = pool.node.gpus
     if failures is None:
-        return laws.LLAMA3_NODE_RATE * node_gpus / 8
-    total = 0.0
-    servers = max(gpus / node_gpus, 1.0)
-    for cause in failures.causes.values():
-        per = {"gpu": node_gpus, "node": 1.0, "switch": 1.0 / 8, "job": 1.0 / servers}
-        total += cause.rate * per[cause.per]
-    return total
+        return laws.LLAMA3_NODE_RATE * each / 8
+    per = {
+        "gpu": each,
+        "node": 1.0,
+        "rack": 1.0 / pool.rack_servers,
+        "switch": 1.0 / 8,
+        "job": 1.0 / max(gpus / each, 1.0),
+    }
+    return sum(cause.rate * per[cause.per] for cause in failures.causes.values())
 
 
 def survival(
@@ -47,9 +50,7 @@ def survival(
     """
     failures = cluster.failures
     rate = float(
-        laws.interrupt_rate(
-            max(gpus / pool.node.gpus, 1.0), node_rate(failures, pool.node.gpus, gpus)
-        )
+        laws.interrupt_rate(max(gpus / pool.node.gpus, 1.0), node_rate(failures, pool, gpus))
     )
     bandwidth = laws.checkpoint_bandwidth(cluster, pool, gpus)
     blocking = failures.recovery.checkpoint_blocking if failures else BLOCKING

@@ -79,6 +79,11 @@ class Pool(Spec):
             raise ValueError(f"deliveries add up to {delivered} GPUs, but gpus is {self.gpus}")
         return self
 
+    @property
+    def rack_servers(self) -> int:
+        """Servers of one rack; each stands alone where racks are not told."""
+        return 1 if self.rack is None else max(self.rack.gpus // self.node.gpus, 1)
+
     def delivered(self, day: date) -> int:
         """GPUs that are ready to train on ``day``."""
         if not self.deliveries:

@@ -20,8 +20,8 @@ class Cause(Spec):
     """One kind of failure; each stops a synchronous run."""
 
     group: Literal["gpu", "host", "network", "software", "site", "planned"]
-    per: Literal["gpu", "node", "switch", "job"] = "gpu"
-    """What the rate counts for."""
+    per: Literal["gpu", "node", "rack", "switch", "job"] = "gpu"
+    """What the rate counts for; all servers of a ``rack`` leave together."""
     rate: Annotated[Rate, Field(ge=0)]
     """Failures per unit of time and ``per``."""
     repair: NonNegativeDuration = 0.0

@@ -12,8 +12,8 @@ from opencolossus.faults.goodput import outage
 from opencolossus.faults.process import HOUR, Strikes, strike
 from opencolossus.faults.repair import back_in_service, out_of_service, repair_times
 from opencolossus.faults.timeline import Interruptions
-from opencolossus.specs.cluster import Cluster
-from opencolossus.specs.failures import Failures
+from opencolossus.specs.cluster import Cluster, Pool
+from opencolossus.specs.failures import Cause, Failures
 from opencolossus.twin.fleet import Fleet
 from opencolossus.twin.operating import Operating
 from opencolossus.twin.shedding import Stops
@@ -62,6 +62,7 @@ def rates(
             units = {
                 "gpu": job[row],
                 "node": job[row] / pool.node.gpus,
+                "rack": job[row] / pool.node.gpus / pool.rack_servers,
                 "switch": switches * share[row],
                 "job": (job.sum(axis=0) > 0) * share[row],
             }[cause.per]
@@ -71,22 +72,32 @@ def rates(
 
 
 def draw(
-    failures: Failures, pools: int, rate: Array, generators: Sequence[np.random.Generator]
+    failures: Failures,
+    pools: Sequence[Pool],
+    rate: Array,
+    generators: Sequence[np.random.Generator],
 ) -> Struck:
     """Draw failures and repairs from ``rate`` [H, C * P]."""
     strikes = strike(rate, generators[0])
     causes = list(failures.causes.values())
-    kind, pool = strikes.cause // pools, strikes.cause % pools
+    kind, pool = strikes.cause // len(pools), strikes.cause % len(pools)
     means = np.array([cause.repair for cause in causes])[kind]
-    nodes = np.array([cause.nodes if cause.repair else 0 for cause in causes])[kind]
+    nodes = np.array([[_leaving(cause, one) for one in pools] for cause in causes])[kind, pool]
     work = repair_times(means, generators[1])
     back = back_in_service(strikes.time, work, failures.crews)
     edges = np.arange(rate.shape[0], dtype=float) * HOUR
     out = [
         out_of_service(strikes.time[pool == p], back[pool == p], nodes[pool == p], edges)
-        for p in range(pools)
+        for p in range(len(pools))
     ]
     return Struck(strikes, back, np.array(out))
+
+
+def _leaving(cause: Cause, pool: Pool) -> int:
+    """Servers that leave together for repair."""
+    if not cause.repair:
+        return 0
+    return pool.rack_servers if cause.per == "rack" else cause.nodes
 
 
 def interruptions(

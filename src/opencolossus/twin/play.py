@@ -147,7 +147,7 @@ def _failures(
     climb: Array,
     generators: Sequence[np.random.Generator],
 ) -> tuple[Struck, Interruptions]:
-    pools = len(scene.cluster.pools)
+    pools = list(scene.cluster.pools.values())
     switches = job.sum(axis=0) / scene.cluster.gpus * scene.fabric.switches
     rate = interruptions.rates(
         scene.cluster, scene.failures, scene.fleet, job, switches, scene.hours
@@ -155,7 +155,7 @@ def _failures(
     struck = interruptions.draw(scene.failures, pools, rate, generators)
     changes = shedding.joined(_changes(epochs, scene.hours.size), short)
     stops = interruptions.interruptions(
-        scene.failures, pools, struck, epochs.plans, epochs.of_hour, climb, changes
+        scene.failures, len(pools), struck, epochs.plans, epochs.of_hour, climb, changes
     )
     return struck, stops
 
