@@ -19,7 +19,7 @@ def render(plan: Plan) -> str:
     """
     page = Page(
         title=plan.name,
-        subtitle=f"{plan.model} on {plan.cluster}"
+        subtitle=f"{plan.model} on {words.where(plan)}"
         + (f", with what is there on {plan.day}" if plan.day else ""),
         story=words.answer(plan),
         tiles=_tiles(plan),

@@ -20,7 +20,9 @@ COLOURS = {": met;": "green", ": missed;": "red"}
 
 def show_plan(console: Console, plan: Plan, whole: bool = False) -> None:
     """Print a plan; ``whole`` also prints every point, assumption and alternative."""
-    console.print(f"[bold]{escape(plan.name)}[/]: {escape(plan.model)} on {escape(plan.cluster)}")
+    console.print(
+        f"[bold]{escape(plan.name)}[/]: {escape(plan.model)} on {escape(words.where(plan))}"
+    )
     for number, line in enumerate(words.answer(plan)):
         colour = next((c for text, c in COLOURS.items() if text in line), None)
         console.print(escape(line), style=colour or ("bold" if number == 0 else None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opencolossus.plan.plan import Plan
 from opencolossus.plan.survive import finish
+from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.run import Layout
 from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, show
 
@@ -20,7 +21,13 @@ PART_NAMES = {
     "optimiser": "optimiser",
     "stragglers": "waiting for the slowest",
 }
+UNNAMED = Cluster.model_fields["name"].default
 KIND_HEADS = ("kind", "GPUs", "cap", "replicas", "micro-batch", "recompute", "batch", "its step")
+
+
+def where(plan: Plan) -> str:
+    """The cluster; what it has where nobody named it."""
+    return plan.cluster if plan.cluster != UNNAMED else f"{plan.available:,} GPUs"
 
 
 def answer(plan: Plan) -> list[str]:
