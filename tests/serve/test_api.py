@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 import torch
-from servers import MODEL, Parrot, Server, question, wait_until
+from servers import MODEL, PASSWORD, Parrot, Server, question, wait_until
 
 from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.grok.model import Grok
@@ -226,6 +226,42 @@ def test_quotas_hold_and_count_what_was_really_used(server: Server, parrot: Parr
         assert statuses == [200] * 19 + [429]
         found = client.post("/v1/chat/completions", json=question())
         assert "20 requests a minute" in found.json()["error"]["message"]
+
+
+def test_without_limits_nothing_is_reserved_and_all_is_recorded(
+    server: Server, parrot: Parrot
+) -> None:
+    key = server.add_user("boss")
+    page = server.browser("boss")
+    with server.api(key) as client:
+        assert client.post("/v1/chat/completions", json=question()).status_code == 200
+        wait_until(lambda: not server.hub.tasks)
+        used = page.get("/app/usage").json()["month"]
+        assert used["requests"] == [1, None]
+        assert used["tokens"] == [len(parrot.seen[0].prompt) + 3, None]
+        parrot.state = "restarting"
+        assert client.post("/v1/chat/completions", json=question()).status_code == 503
+        assert page.get("/app/usage").json()["month"]["requests"][0] == 1
+
+
+@pytest.mark.parametrize("tier", ["free", "unlimited"])
+def test_an_account_deleted_under_a_running_answer_breaks_nothing(
+    server: Server, parrot: Parrot, tier: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    parrot.words, parrot.pause = ["x"] * 10, 0.05
+    key = server.add_user("gone", tier=tier)
+    page = server.browser("gone")
+    with (
+        server.api(key) as client,
+        client.stream("POST", "/v1/chat/completions", json=question(stream=True)) as stream,
+    ):
+        lines = stream.iter_lines()
+        next(lines)
+        assert page.post("/app/leave", json={"password": PASSWORD}).status_code == 200
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert client.post("/v1/chat/completions", json=question()).status_code == 401
+    wait_until(lambda: not server.hub.tasks)
+    assert not caplog.records
 
 
 def test_a_user_has_only_so_many_answers_at_once(server: Server, parrot: Parrot) -> None:

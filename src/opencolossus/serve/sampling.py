@@ -43,7 +43,7 @@ def choose(
     plain = [i for i, s in enumerate(samplings) if s.temperature >= COLDEST and not s.sorts]
     cut = [i for i, s in enumerate(samplings) if s.temperature >= COLDEST and s.sorts]
     if greedy:
-        _fill(tokens, greedy, torch.argmax(_rows(logits, greedy), dim=-1))
+        _fill(tokens, greedy, _likeliest(_rows(logits, greedy)))
     if plain:
         scaled = _scaled(logits, samplings, plain)
         at = _at([uniforms[row] for row in plain], logits)
@@ -51,6 +51,13 @@ def choose(
     if cut:
         _fill(tokens, cut, _cut(_scaled(logits, samplings, cut), samplings, uniforms, cut))
     return tokens
+
+
+def _likeliest(logits: torch.Tensor) -> torch.Tensor:
+    if logits.device.type != "cpu":
+        return logits.argmax(-1)
+    # NumPy's is ten times as fast; both take the first of equals.
+    return torch.from_numpy(logits.numpy().argmax(-1))
 
 
 def _rows(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:

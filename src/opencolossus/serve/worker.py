@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import select
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opencolossus.serve.pieces import Outbox
 from opencolossus.serve.request import Delta, Request
 from opencolossus.specs.errors import UserError
 
@@ -49,7 +51,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Progress:
-    """What one step brought, and how the engine stands."""
+    """What is ready to be handed out, and how the engine stands."""
 
     deltas: tuple[Delta, ...]
     running: int
@@ -70,12 +72,14 @@ def work(connection: Connection, build: Callable[[], Engine]) -> None:
     heard = select.poll()
     heard.register(connection.fileno(), select.POLLIN)
     connection.send(Ready(engine.slots, engine.context))
+    outbox = Outbox()
     try:
         while True:
-            _listen(connection, heard, engine)
+            _listen(connection, heard, engine, outbox)
             if engine.busy:
-                deltas = tuple(engine.step())
-                connection.send(_progress(engine, deltas))
+                deltas = outbox.due(engine.step(), time.monotonic())
+                if deltas:
+                    connection.send(_progress(engine, deltas))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -84,7 +88,7 @@ def _progress(engine: Engine, deltas: tuple[Delta, ...]) -> Progress:
     return Progress(deltas, engine.running, len(engine.queue), engine.cached_tokens)
 
 
-def _listen(connection: Connection, heard: select.poll, engine: Engine) -> None:
+def _listen(connection: Connection, heard: select.poll, engine: Engine, outbox: Outbox) -> None:
     """Take every message that is there; wait for one while there is nothing to do."""
     while heard.poll(0 if engine.busy else None):
         message = connection.recv()
@@ -96,6 +100,7 @@ def _listen(connection: Connection, heard: select.poll, engine: Engine) -> None:
                 connection.send(_progress(engine, (failed,)))
         elif isinstance(message, Cancel):
             engine.cancel(message.id)
+            outbox.forget(message.id)
             connection.send(_progress(engine, ()))
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session as Transaction
 
 from opencolossus.serve.accounts.tables import Usage, User
@@ -102,6 +102,29 @@ def _check(begin: Transaction, user: User, tier: Tier, cost: int, now: float) ->
                 f"{used.tokens} and this request may take {cost}",
                 wait,
             )
+
+
+def record(
+    begin: Transaction,
+    user_id: int,
+    model: str,
+    started: float,
+    prompt_tokens: int,
+    completion_tokens: int,
+    outcome: str,
+) -> None:
+    """Record a request that nothing had to be known of before it ran."""
+    begin.execute(
+        insert(Usage).values(
+            user_id=user_id,
+            started=started,
+            finished=time.time(),
+            model=model[:255],
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            outcome=outcome,
+        )
+    )
 
 
 def settle(

@@ -19,6 +19,16 @@ class Tier:
     streams: int
     """Answers at the same time."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether it has to be known before a request what its user has used."""
+        return (
+            self.requests_per_minute,
+            self.tokens_per_minute,
+            self.requests_per_month,
+            self.tokens_per_month,
+        ) != (None, None, None, None)
+
 
 TIERS = {
     tier.name: tier

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -117,19 +118,24 @@ class Hub:
         try:
             prompt = sum(len(request.prompt) for request in requests)
             most = sum(request.max_tokens for request in requests)
-            usage = await self.write(
-                lambda begin: quotas.admit(begin, user, self.model, prompt, most)
-            )
+            started = time.time()
+            usage = None
+            if tier.limited:
+                usage = await self.write(
+                    lambda begin: quotas.admit(begin, user, self.model, prompt, most)
+                )
+            bill = Bill(user.id, self.model, started, usage)
             try:
                 answers = self.engine.submit(requests)
             except Exception:
-                self.later(self.settle(usage, 0, 0, "error"))
+                if usage is not None:
+                    self.later(self.settle(bill, 0, 0, "error"))
                 raise
         except BaseException:
             self.release(user.id, len(requests))
             raise
         self.metrics.tokens.labels("prompt").inc(prompt)
-        return Ticket(self, user.id, requests, answers, usage)
+        return Ticket(self, requests, answers, bill)
 
     def release(self, user_id: int, count: int) -> None:
         """Note that answers of a user have ended."""
@@ -137,24 +143,43 @@ class Hub:
         if self.streams[user_id] <= 0:
             del self.streams[user_id]
 
-    async def settle(self, usage: int, prompt: int, completion: int, outcome: str) -> None:
+    async def settle(self, bill: Bill, prompt: int, completion: int, outcome: str) -> None:
         """Record what a request took; if the database is away, what it might have taken stays."""
+
+        def write(begin: Session) -> None:
+            if bill.usage is not None:
+                quotas.settle(begin, bill.usage, prompt, completion, outcome)
+            else:
+                quotas.record(
+                    begin, bill.user, bill.model, bill.started, prompt, completion, outcome
+                )
+
         try:
-            await self.write(lambda b: quotas.settle(b, usage, prompt, completion, outcome))
+            await self.write(write)
+        except IntegrityError:
+            pass  # the account was deleted meanwhile
         except SQLAlchemyError as error:
-            LOG.error("usage %d stays at its estimate: %s", usage, str(error).splitlines()[0])
+            LOG.error("usage is not recorded: %s", str(error).splitlines()[0])
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Whom a request is counted for."""
+
+    user: int
+    model: str
+    started: float
+    usage: int | None
+    """Where the most that it may cost is recorded; None for users without limits."""
 
 
 class Ticket:
     """Running answers of a user; to be closed in any case."""
 
-    def __init__(
-        self, hub: Hub, user_id: int, requests: Sequence[Request], answers: Answers, usage: int
-    ) -> None:
+    def __init__(self, hub: Hub, requests: Sequence[Request], answers: Answers, bill: Bill) -> None:
         self._hub = hub
-        self._user = user_id
         self._answers = answers
-        self._usage = usage
+        self._bill = bill
         self._open = True
         self.requests = requests
         self._watches = [Stopwatch(hub.metrics) for _ in requests]
@@ -169,6 +194,11 @@ class Ticket:
     def completion_tokens(self) -> int:
         """Tokens generated so far."""
         return sum(watch.tokens for watch in self._watches)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all answers have ended."""
+        return None not in self._finishes
 
     def __aiter__(self) -> Ticket:
         return self
@@ -192,7 +222,7 @@ class Ticket:
                 watch.end("cancelled")
         outcomes = {finish or "cancelled" for finish in self._finishes}
         outcome = next(o for o in ("error", "cancelled", "length", "stop") if o in outcomes)
-        self._hub.release(self._user, len(self.requests))
+        self._hub.release(self._bill.user, len(self.requests))
         self._hub.later(
-            self._hub.settle(self._usage, self.prompt_tokens, self.completion_tokens, outcome)
+            self._hub.settle(self._bill, self.prompt_tokens, self.completion_tokens, outcome)
         )

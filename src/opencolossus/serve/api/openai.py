@@ -119,8 +119,14 @@ async def _events(
         if delta.error is not None:
             yield event(failure(delta).body())
             return
+        said = ""
         if delta.text or delta.finish or delta.logprobs or delta.prompt_logprobs:
-            yield event(writer.chunk(index, delta))
-    if wants_usage:
-        yield event(writer.last(formats.usage(ticket.prompt_tokens, ticket.completion_tokens)))
-    yield "data: [DONE]\n\n"
+            said = event(writer.chunk(index, delta))
+        if ticket.finished:
+            # With the last piece: every write to a socket costs more than all of this.
+            if wants_usage:
+                usage = formats.usage(ticket.prompt_tokens, ticket.completion_tokens)
+                said += event(writer.last(usage))
+            said += "data: [DONE]\n\n"
+        if said:
+            yield said
