@@ -94,12 +94,18 @@ def losses(record: Record) -> str:
 
 
 def events(record: Record) -> str:
-    """The diary of the site."""
-    shown = record.events[:MOST_EVENTS]
+    """The diary of the site, without the trips of single generators."""
+    told = [event for event in record.events if event.kind != "trip"]
+    shown = told[:MOST_EVENTS]
     rows = [f"| {e.time.astype('datetime64[m]')} | {e.kind} | {e.text} |" for e in shown]
-    left = len(record.events) - len(shown)
-    more = [f"| | | and {left} more |"] if left else []
-    return "\n".join(["| when | | what |", "|---|---|---|", *rows, *more])
+    left = len(told) - len(shown)
+    trips = len(record.events) - len(told)
+    more = f"and {left} more" if left else "and" if trips else ""
+    if trips:
+        more += f"{',' if left else ''} {trips} trips of single generators"
+    return "\n".join(
+        ["| when | | what |", "|---|---|---|", *rows, *([f"| | | {more} |"] if more else [])]
+    )
 
 
 def main() -> None:

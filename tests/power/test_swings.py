@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opencolossus.power import swings
+from opencolossus.power.demand import gpu_power_at_cap, node_power
 from opencolossus.specs import catalog
 
 NODE = catalog.entry("nodes", "hgx-h100")
@@ -21,6 +24,26 @@ def test_mean_power_does_not_depend_on_the_resolution() -> None:
     coarse = swings.trace(NODE, 1, 600.0, STEP, 40.0, resolution=1e-2)
     fine = swings.trace(NODE, 1, 600.0, STEP, 40.0, resolution=1e-3)
     assert coarse.mean() == pytest.approx(fine.mean(), rel=1e-3)
+
+
+@given(compute=st.floats(0.1, 5), idle=st.floats(0, 5), talk=st.floats(0, 2))
+def test_a_filling_pipeline_keeps_the_mean_power(compute: float, idle: float, talk: float) -> None:
+    step = swings.Step(compute, talk, idle)
+    trace = swings.trace(NODE, 1, 600.0, step, 50 * sum(step), sum(step) / 500)
+    level = {
+        activity: float(node_power(NODE, gpu_power_at_cap(NODE.gpu, 600.0, activity)))
+        for activity in (1.0, NODE.gpu.power_curve.communication_activity, 0.0)
+    }
+    shares = np.array([compute, talk, idle]) / sum(step)
+    assert trace.mean() == pytest.approx(float(shares @ list(level.values())), rel=0.01)
+
+
+def test_stages_start_one_after_another() -> None:
+    bubble = swings.trace(NODE, 1000, 700.0, swings.Step(3.0, 0.6, 0.6), 4.2)
+    assert swings.steepest(bubble[:3500], 1e-3, 0.1) < 0.3 * swings.swing(bubble) / 0.1
+    # Without a pipeline all begin at once.
+    flat = swings.trace(NODE, 1000, 700.0, swings.Step(3.0, 0.6), 7.2)
+    assert swings.steepest(flat, 1e-3, 0.1) == pytest.approx(swings.swing(flat) / 0.1)
 
 
 def test_dummy_work_flattens_the_trace_and_burns_energy() -> None:

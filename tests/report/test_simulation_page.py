@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from opencolossus.report import simulation_account, simulation_figures, simulation_page
+from opencolossus.report import (
+    simulation_account,
+    simulation_figures,
+    simulation_halls,
+    simulation_page,
+)
 from opencolossus.report.simulation_story import story
 from opencolossus.specs import catalog
 from opencolossus.specs.document import Calendar, Description
@@ -109,6 +114,34 @@ def test_the_story_has_five_sentences_and_the_right_numbers(record: Record) -> N
     assert f"{record.summary['interruptions']:,} times" in told[2]
 
 
+def test_the_halls_hold_every_rack_once(record: Record) -> None:
+    halls = simulation_halls.plan(record)
+    assert halls is not None
+    racks = [part for hall in halls["halls"] for part in hall if part[0] >= 0]
+    assert sum(count for _, _, count in racks) == 4096 / 64
+    (kind,) = halls["kinds"]
+    day = halls["first"]
+    assert kind["powered"][day] * 64 == pytest.approx(record["gpus.powered"].max(), abs=63)
+    # A rack of eight servers draws some 60 kW; water warms by no more than the loop's rise.
+    assert 30 < kind["kw"][day] < 82
+    supply = record["temperature.supply"].max()
+    assert record["temperature.supply"].min() < kind["celsius"][day] <= supply + 10
+
+
+def test_two_kinds_of_racks_share_the_halls() -> None:
+    site = {
+        "halls": 3,
+        "gpus_per_hall": 256,
+        "pools": {"h100": 320, "gb200": 144},
+        "gpus_per_rack": {"h100": 64, "gb200": 72},
+    }
+    assert simulation_halls._halls(site) == [
+        [[0, 0, 4]],
+        [[0, 4, 1], [1, 0, 2], [-1, 0, 1]],
+        [[-1, 0, 4]],
+    ]
+
+
 def test_names_cannot_break_out(record: Record) -> None:
     nasty = "</script><script>alert(1)</script>"
     page = simulation_page.render(replace(record, name=nasty))
@@ -155,6 +188,14 @@ async function touch(seen) {
   seen[0].pressed = event.getAttribute("aria-pressed");
   seen[0].event = event.dataset.time;
   seen[0].kept = plot("supply").layout.xaxis.range;
+  const rack = () => [...page.querySelector(".hall canvas").getContext("2d")
+    .getImageData(2, 2, 1, 1).data].join();
+  seen[0].halls = [];
+  for (const by of ["kw", "celsius"]) {
+    page.querySelector(`[data-colour=${by}]`).click();
+    const said = page.querySelector(".hall span").textContent;
+    seen[0].halls.push([said, rack(), page.getElementById("hall-high").textContent]);
+  }
   document.getElementById("seen").textContent = JSON.stringify(seen);
 }
 look();
@@ -191,6 +232,13 @@ def test_a_browser_draws_it_on_desk_and_phone_and_answers(page: str, tmp_path: P
     assert touched["marked"] == [touched["event"]]
     assert touched["pressed"] == "true"
     assert touched["kept"] == touched["zoomed"]
+    (power, hot, most), (heat, warm, warmest) = touched["halls"]
+    assert power.startswith("Hall 1: ")
+    assert power.endswith(" kW")
+    assert heat.endswith(" °C")
+    assert most.endswith(" kW")
+    assert warmest.endswith(" °C")
+    assert hot != warm
 
 
 def test_the_command_line_writes_record_and_page(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def sites(draw: st.DrawFn) -> Site:
                 start=dates().map(lambda d: datetime(d.year, d.month, d.day, 14, 30)),
                 duration=st.floats(600, 30_000),
                 reduction=st.floats(0.05, 1),
+                of=st.sampled_from(["contract", "draw"]),
                 notice=st.floats(0, 3600),
             ),
             max_size=3,
@@ -252,6 +253,28 @@ def test_the_utility_gets_its_quarter_back_and_the_run_goes_on() -> None:
     assert record["power.facility"][during].max() <= 0.75 * 6.4e6
     assert record["cap_w"][during].max() < record["cap_w"][before].min()
     assert 0 < record["speed"][during].max() < record["speed"][before].min()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_order_of_the_draw_is_a_quarter_less_than_the_site_drew(stored: bool) -> None:
+    order = Order(start=datetime(2024, 7, 10, 14), duration=10800, reduction=0.25, of="draw")
+    only = {"grid": GRID.model_copy(update={"limit": 9e6})}
+    if stored:
+        only["battery"] = Battery(kind="battery", energy=20 * 3.6e9, limit=9e6)
+    site = BASE.model_copy(update={"power": only, "orders": (order,)})
+    record = simulate(small(site=site), planner=plain)
+    calm = simulate(small(site=site.model_copy(update={"orders": ()})), planner=plain)
+    check_power(small(site=site), record)
+    struck = np.flatnonzero(record.hours == np.datetime64("2024-07-10T14"))[0]
+    during = slice(struck, struck + 3)
+    full = record["time.work"][during] > 3300
+    assert full.any()
+    fed = record["source.grid"][during] / calm["power.facility"][during]
+    np.testing.assert_allclose(fed[full], 0.75, atol=0.02)
+    assert (record["gpus.powered"] == calm["gpus.powered"]).all()
+    speed = record["speed"][during].min()
+    # The battery keeps the speed. Caps alone cost less of it than of the power.
+    assert speed == 1 if stored else 0.75 < speed < 0.97
 
 
 def test_a_battery_carries_the_run_through_an_order() -> None:

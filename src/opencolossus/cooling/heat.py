@@ -27,7 +27,7 @@ HEAT_CAPACITY = 4181.0  # J/(kg K)
 
 ASSUMED = {
     "cooling.loops": "where a description does not say, the water that cools the air is supplied "
-    "at 20 °C, both loops rise by 10 K, and chillers keep one COP in all weathers"
+    "at 20 °C, both loops rise by 10 K at the nameplate, and chillers keep one COP in all weathers"
 }
 
 
@@ -93,6 +93,14 @@ def heat(cooling: Cooling, it_power: ArrayLike, dry_bulb: ArrayLike, wet_bulb: A
         water=np.asarray(rejected * per_heat),
         supply=np.asarray(liquid_set + unmet * (cooling.loop_rise + above)),
     )
+
+
+def leaving(cooling: Cooling, supply: ArrayLike, load: ArrayLike) -> Array:
+    """Water in °C that leaves the cold plates of a rack at ``load``, its power per nameplate.
+
+    A rack's pumps keep their flow, so the rise follows the power: ``loop_rise`` at the nameplate.
+    """
+    return np.asarray(np.asarray(supply) + cooling.loop_rise * np.asarray(load, dtype=float))
 
 
 def throttle(cooling: Cooling, supply: ArrayLike) -> Array:

@@ -54,12 +54,17 @@ def struck(slots: Slots, start: float, duration: float) -> NDArray[np.bool_]:
 
 
 def available(
-    site: Site, slots: Slots, trips: Mapping[str, Trips] = NO_TRIPS, warned: bool = False
+    site: Site,
+    slots: Slots,
+    trips: Mapping[str, Trips] = NO_TRIPS,
+    warned: bool = False,
+    drawn: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
     """Power in W that each source but batteries may give in each slot, [S] each.
 
     Orders are heeded, outages and ``trips`` suffered. With ``warned`` an order counts from its
-    call on: what those who start generators go by.
+    call on: what those who start generators go by. ``drawn`` [S] is what each grid delivers
+    while the site works, for orders that are a share of that; they are left out without it.
     """
     limits = contracted(site, slots.moments)
     for order in site.orders:
@@ -67,7 +72,10 @@ def available(
         hit = struck(slots, slots.seconds(order.start) - early, order.duration + early)
         for name, source in site.power.items():
             if isinstance(source, Grid) and order.source in (None, name):
-                limits[name] = np.where(hit, limits[name] * (1 - order.reduction), limits[name])
+                base = limits if order.of == "contract" else drawn
+                if base is not None:
+                    less = np.minimum(limits[name], base[name] * (1 - order.reduction))
+                    limits[name] = np.where(hit, less, limits[name])
     for outage in site.outages:
         if outage.source in limits:
             hit = struck(slots, slots.seconds(outage.start), outage.duration)
@@ -75,6 +83,15 @@ def available(
     for name in limits.keys() & trips.keys():
         limits[name] = left(site.power[name], limits[name], trips[name].out(slots))
     return limits
+
+
+def metered(site: Site, slots: Slots) -> NDArray[np.bool_]:
+    """Slots in which an order is a share of what the site draws."""
+    found = np.zeros(slots.length.shape, dtype=bool)
+    for order in site.orders:
+        if order.of == "draw":
+            found |= struck(slots, slots.seconds(order.start), order.duration)
+    return found
 
 
 def failed(site: Site, slots: Slots, trips: Mapping[str, Trips]) -> NDArray[np.bool_]:

@@ -25,7 +25,12 @@ class Step(NamedTuple):
     compute: float
     communication: float
     idle: float = 0.0
-    """Pipeline bubble, waiting for the slowest."""
+    """Mean idle time of a GPU: the pipeline's bubble, waiting for the slowest."""
+
+    @property
+    def computing(self) -> float:
+        """Seconds in which some stage of the pipeline computes."""
+        return self.compute + self.idle
 
 
 def trace(
@@ -48,14 +53,36 @@ def trace(
     gpu = node.gpu
     time = np.arange(round(duration / resolution)) * resolution
     at = np.mod(time, sum(step))
-    power = np.full(time.shape, gpu.idle_power)
-    communicating = (at >= step.compute) & (at < step.compute + step.communication)
-    power[at < step.compute] = gpu_power_at_cap(gpu, cap, 1.0)
-    power[communicating] = gpu_power_at_cap(gpu, cap, activity_of(gpu, "communication"))
+    busy = _busy(step, at)
+    talking = (at >= step.computing).astype(float)
     for begin, end in stops:
-        power[(time >= begin) & (time < end)] = gpu.idle_power
-    power = np.maximum(power, floor * cap)
-    return np.asarray(nodes * node_power(node, power))
+        busy[(time >= begin) & (time < end)] = 0.0
+        talking[(time >= begin) & (time < end)] = 0.0
+    level = {
+        "work": gpu_power_at_cap(gpu, cap, 1.0),
+        "talk": gpu_power_at_cap(gpu, cap, activity_of(gpu, "communication")),
+        "idle": np.asarray(gpu.idle_power),
+    }
+    each = {name: node_power(node, np.maximum(watts, floor * cap)) for name, watts in level.items()}
+    rest = 1 - busy - talking
+    return np.asarray(nodes * (busy * each["work"] + talking * each["talk"] + rest * each["idle"]))
+
+
+def _busy(step: Step, at: Array) -> Array:
+    """Share of the GPUs that compute ``at`` s into the step.
+
+    Stages of a pipeline begin and end one after another, so the share climbs while the pipeline
+    fills and falls while it drains; a backward pass takes twice a forward pass, so draining takes
+    twice as long (Narayanan et al. 2021, arXiv 2104.04473, figure 4). Straight lines whose mean
+    is the share that is not idle; never all at once where the bubble exceeds the work.
+    """
+    if step.idle <= 0:
+        return np.asarray((at < step.computing).astype(float))
+    sides = min(2 * step.idle, step.computing)
+    top = min(1.0, 2 * step.compute / step.computing)
+    fill, drain = sides / 3, 2 * sides / 3
+    corners = [0.0, fill, step.computing - drain, step.computing]
+    return np.asarray(np.interp(at, corners, [0.0, top, top, 0.0], right=0.0))
 
 
 def swing(power: Array) -> float:

@@ -119,9 +119,14 @@
   });
   dark.addEventListener("change", () => { theme(); redraw(); });
 
-  // The plan of the halls: one small square per rack.
+  // The plan of the halls: one small square per rack, coloured by power or by temperature.
   const plan = document.getElementById("hall-data");
   const slider = document.getElementById("hall-day");
+  const colourings = {
+    kw: { from: "--cold", to: "--hot", say: (v) => `${v.toFixed(0)} kW` },
+    celsius: { from: "--c1", to: "--bad", say: (v) => `${v.toFixed(1)} °C` },
+  };
+  let colouring = "kw";
   function mix(a, b, t) {
     const part = (c, at) => parseInt(c.slice(at, at + 2), 16);
     return `rgb(${[1, 3, 5].map((at) => Math.round(part(a, at) + (part(b, at) - part(a, at)) * t)).join(",")})`;
@@ -139,30 +144,50 @@
     if (!plan || !slider) return;
     const data = JSON.parse(plan.textContent);
     const day = Number(slider.value);
+    const { from, to, say } = colourings[colouring];
+    const [low, high] = data[colouring];
+    const value = (kind) => kind[colouring][day];
+    const colour = (kind) => mix(css(from), css(to), (value(kind) - low) / (high - low || 1));
     document.getElementById("hall-date").value = data.days[day];
-    let powered = data.powered[day];
-    let delivered = data.delivered[day];
-    const level = Math.min(1, data.rack_kw[day] / data.rack_kw_most || 0);
+    document.getElementById("hall-low").textContent = say(low);
+    document.getElementById("hall-high").textContent = say(high);
+    document.querySelector(".scale").style.background =
+      `linear-gradient(90deg, var(${from}), var(${to}))`;
     document.querySelectorAll(".hall canvas").forEach((canvas, index) => {
-      const racks = data.halls[index];
+      const parts = data.halls[index];
+      const racks = parts.reduce((sum, part) => sum + part[2], 0);
       const columns = widthOf(racks);
-      const rows = Math.ceil(racks / columns);
       canvas.width = columns * 7;
-      canvas.height = rows * 7;
+      canvas.height = Math.ceil(racks / columns) * 7;
       const pen = canvas.getContext("2d");
-      const on = Math.min(racks, powered);
-      for (let rack = 0; rack < racks; rack++) {
-        pen.fillStyle = rack < on ? mix(css("--cold"), css("--hot"), level)
-          : rack < delivered ? css("--c6") : css("--empty");
-        pen.fillRect((rack % columns) * 7, Math.floor(rack / columns) * 7, 6, 6);
+      let place = 0, on = 0, held = 0;
+      const said = [];
+      for (const [which, first, count] of parts) {
+        const kind = data.kinds[which];
+        const lit = kind ? Math.max(0, Math.min(count, kind.powered[day] - first)) : 0;
+        const there = kind ? kind.delivered[day] - first : 0;
+        const shade = lit ? colour(kind) : "";
+        for (let rack = 0; rack < count; rack++, place++) {
+          pen.fillStyle = rack < lit ? shade : rack < there ? css("--c6") : css("--empty");
+          pen.fillRect((place % columns) * 7, Math.floor(place / columns) * 7, 6, 6);
+        }
+        on += lit;
+        if (kind) held += count;
+        if (lit) said.push(say(value(kind)));
       }
       canvas.parentElement.querySelector("span").textContent =
-        `Hall ${index + 1}: ${on.toLocaleString("en")} of ${racks.toLocaleString("en")} racks on` +
-        (on ? `, ${data.rack_kw[day].toFixed(0)} kW each` : "");
-      powered = Math.max(0, powered - racks);
-      delivered = Math.max(0, delivered - racks);
+        `Hall ${index + 1}: ${on.toLocaleString("en")} of ${held.toLocaleString("en")} racks on` +
+        (on ? `, ${[...new Set(said)].join(" and ")}` : "");
     });
   }
+  document.querySelectorAll("[data-colour]").forEach((button) => {
+    button.addEventListener("click", () => {
+      colouring = button.dataset.colour;
+      document.querySelectorAll("[data-colour]").forEach((b) =>
+        b.setAttribute("aria-pressed", String(b === button)));
+      halls();
+    });
+  });
   if (slider) slider.addEventListener("input", halls);
   halls();
   root.dataset.drawn = "yes";

@@ -1,19 +1,10 @@
-"""Where a simulation's time went, the rhythm of its steps, and the plan of its halls."""
+"""Where a simulation's time went, and the rhythm of its steps."""
 
 from __future__ import annotations
-
-from typing import Any
-
-import numpy as np
 
 from opencolossus.report.page import Figure, Trace, rounded
 from opencolossus.report.simulation_story import LOSSES
 from opencolossus.twin.record import Record
-
-HALLS_NOTE = (
-    "One square per rack, filled in the order in which halls are filled. The record keeps classes "
-    "of equal racks, so racks of one class have one colour."
-)
 
 
 def waterfall(record: Record) -> Figure:
@@ -41,7 +32,7 @@ def waterfall(record: Record) -> Figure:
     }
     low = max(0.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
     layout = {
-        "xaxis": {"range": [low, 100 + 0.08 * (100 - low)], "ticksuffix": " %"},
+        "xaxis": {"range": [low, 100 + 0.16 * (100 - low)], "ticksuffix": " %"},
         "yaxis": {"autorange": "reversed"},
         "showlegend": False,
     }
@@ -69,28 +60,3 @@ def rhythm(record: Record) -> Figure | None:
         "showlegend": False,
     }
     return Figure("rhythm", "IT power over a few steps and a stop, MW.", [trace], layout)
-
-
-def hall_plan(record: Record) -> dict[str, Any] | None:
-    """Racks on, delivered and their power by day; nothing where the halls are not known."""
-    site = record.summary["site"]
-    if not site["halls"] or not site["gpus_per_rack"]:
-        return None
-    each = site["gpus_per_rack"]
-    noon = np.arange(12, record.hours.size, 24)
-    powered = np.ceil(record["gpus.powered"][noon] / each)
-    delivered = np.ceil(record["gpus.delivered"][noon] / each)
-    it = record["power.it"]
-    on = np.maximum(record["gpus.powered"] / each, 1.0)
-    kilowatts = np.where(record["gpus.powered"] > 0, it / on / 1e3, 0.0)
-    racks = -(-site["gpus_per_hall"] // each)
-    busy = np.flatnonzero(powered == powered.max())
-    return {
-        "days": [str(d) for d in record.hours[noon].astype("datetime64[D]")],
-        "powered": powered.astype(int).tolist(),
-        "delivered": delivered.astype(int).tolist(),
-        "rack_kw": rounded(kilowatts[noon].tolist()),
-        "rack_kw_most": float(kilowatts.max()) or 1.0,
-        "halls": [int(racks)] * int(site["halls"]),
-        "first": int(busy[0]),
-    }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from opencolossus.report import simulation_account as accounts
 from opencolossus.report import simulation_figures as figures
-from opencolossus.report.page import Page, Section, embed, escape
+from opencolossus.report import simulation_halls as halls
+from opencolossus.report.page import Page, Section, escape
 from opencolossus.report.simulation_minutes import minutes
 from opencolossus.report.simulation_story import day, rhythm_text, story, tiles
 from opencolossus.twin.record import Record
@@ -59,10 +60,10 @@ def _sections(record: Record) -> list[Section]:
     beat = accounts.rhythm(record)
     if beat is not None:
         sections.append(Section("The rhythm of a step", rhythm_text(record), [beat]))
-    plan = accounts.hall_plan(record)
+    plan = halls.plan(record)
     if plan is not None:
         place = next(i for i, s in enumerate(sections) if s.title == "Where the time went") + 1
-        sections.insert(place, Section("The halls", accounts.HALLS_NOTE, (), _halls(plan)))
+        sections.insert(place, Section("The halls", halls.NOTE, (), halls.body(plan)))
     if record.assumptions:
         sections.append(Section(body=_assumptions(record)))
     return sections
@@ -78,29 +79,6 @@ def _events(record: Record) -> str:
     )
     notes = "".join(f'<p class="note">{escape(text)}.</p>' for text in record.summary["ignored"])
     return f'<div class="card"><ul class="events">{rows}</ul></div>{notes}'
-
-
-def _halls(plan: dict[str, object]) -> str:
-    days, halls = plan["days"], plan["halls"]
-    assert isinstance(days, list)
-    assert isinstance(halls, list)
-    canvases = "".join('<div class="hall"><canvas></canvas><span></span></div>' for _ in halls)
-    keys = "".join(
-        f'<span class="key"><i style="background:var({colour})"></i>{text}</span>'
-        for colour, text in (
-            ("--hot", "on, at full power"),
-            ("--cold", "on, idle"),
-            ("--c6", "delivered, dark"),
-            ("--empty", "empty place"),
-        )
-    )
-    return (
-        '<div class="card"><div class="slide">'
-        f'<input type="range" id="hall-day" min="0" max="{len(days) - 1}" '
-        f'value="{plan["first"]}" aria-label="Day"><output id="hall-date"></output>{keys}</div>'
-        f'<div class="halls{" many" if len(halls) > 12 else ""}">{canvases}</div></div>'
-        f'<script type="application/json" id="hall-data">{embed(plan)}</script>'
-    )
 
 
 def _assumptions(record: Record) -> str:

@@ -42,8 +42,9 @@ def _power_sentence(s: dict[str, Any]) -> str:
     gpus = s["gpus"]
     return (
         f"Between {day(s['start'])} and {day(s['end'])}, the site received "
-        f"{gpus['delivered']:,.0f} GPUs and powered up to {gpus['powered']:,.0f} of them; "
-        f"it drew {amount(s['peak_power'], units.POWER)} at most, at a PUE of {s['pue']:.2f}."
+        f"{gpus['delivered']:,.0f} GPUs and powered up to {gpus['powered']:,.0f} of them, "
+        f"capped at {gpus['cap_w']:,.0f} W; it drew {amount(s['peak_power'], units.POWER)} at "
+        f"most, at a PUE of {s['pue']:.2f}."
     )
 
 

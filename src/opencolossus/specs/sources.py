@@ -161,7 +161,10 @@ class Order(Spec):
     """Local time."""
     duration: PositiveDuration
     reduction: Annotated[Fraction, Field(gt=0)]
-    """Share of the contract to give back."""
+    """Share to give back."""
+    of: Literal["contract", "draw"] = "contract"
+    """Of the contract, whatever is drawn (a firm level); or of what the site draws while it works
+    (a customer's baseline)."""
     source: str | None = None
     """The grid that asks; all of them if left out."""
     notice: NonNegativeDuration = 0.0

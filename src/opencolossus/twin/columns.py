@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opencolossus.cooling.heat import leaving
 from opencolossus.faults.process import HOUR
+from opencolossus.power.demand import provisioned_node_power
 from opencolossus.power.dispatch import rolling_sum
 from opencolossus.power.supply import present
 from opencolossus.specs.site import Site
@@ -25,6 +27,7 @@ def columns(scene: Scene, played: Played) -> dict[str, Array]:
         _gpus(scene, played)
         | _power(played)
         | _heat(scene, played)
+        | _racks(scene, played)
         | _time(played)
         | _emissions(scene.site, played)
         | _dollars(scene, played)
@@ -53,6 +56,7 @@ def _gpus(scene: Scene, played: Played) -> dict[str, Array]:
     pools = list(scene.cluster.pools)
     in_job = played.job.sum(axis=0)
     by_pool = {f"pool.{name}": played.powered[row] for row, name in enumerate(pools)}
+    by_pool |= {f"delivered.{name}": scene.fleet.delivered[row] for row, name in enumerate(pools)}
     tdp = np.array([[pool.node.gpu.tdp] for pool in scene.cluster.pools.values()])
     rated = (played.job * tdp).sum(axis=0) / np.maximum(in_job, 1.0)
     return {
@@ -103,6 +107,19 @@ def _heat(scene: Scene, played: Played) -> dict[str, Array]:
         "water_m3": water * (1 - recycled),
         "water_recycled_m3": water * recycled,
     }
+
+
+def _racks(scene: Scene, played: Played) -> dict[str, Array]:
+    """Power of a rack of each pool that is on, and the water that leaves it."""
+    found: dict[str, Array] = {}
+    for row, (name, pool) in enumerate(scene.cluster.pools.items()):
+        on = played.powered[row] > 0
+        power = np.where(on, played.server_power[row], 0.0)
+        full = provisioned_node_power(pool.node, pool.node.gpu.tdp)
+        warm = leaving(scene.site.cooling, played.heat.supply, power / full)
+        found[f"power.rack.{name}"] = power * pool.rack_servers
+        found[f"temperature.rack.{name}"] = np.where(on, warm, np.nan)
+    return found
 
 
 def _time(played: Played) -> dict[str, Array]:

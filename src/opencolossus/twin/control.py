@@ -61,10 +61,49 @@ def hold(cluster: Cluster, load: Load, it_limit: Array) -> Held:
     return Held(cap, np.clip(on, 0.0, 1.0))
 
 
+def meter(cluster: Cluster, load: Load, held: Held, it_limit: Array) -> Held:
+    """Lower caps further, then switch servers off, until the mean of full work fits ``it_limit``.
+
+    ``it_limit`` [S] in W. The mean rises with the cap, so the highest cap that fits is bisected.
+    """
+    working, all_there = np.array(1.0), np.ones((len(cluster.pools), 1))
+
+    def draws(cap: Array) -> Array:
+        return mean(cluster, load, Held(cap, np.ones(cap.shape)), working, all_there)
+
+    low, high = np.full(held.cap.shape, lowest_cap(cluster)), held.cap
+    for _ in range(40):
+        middle = (low + high) / 2
+        fits = draws(middle) <= it_limit
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    cap = np.where(draws(held.cap) <= it_limit, held.cap, np.minimum(low, held.cap))
+    needed = draws(cap) - load.network
+    room = np.clip(it_limit - load.network, 0.0, None)
+    on = np.divide(room, needed, out=np.ones_like(needed), where=needed > 0)
+    return Held(cap, np.minimum(held.on, np.where(on < 1 - 1e-9, on, 1.0)))
+
+
 def lowest_cap(cluster: Cluster) -> float:
     """Lowest cap that every driver of the cluster accepts, as a share of the rated power."""
     gpus = [pool.node.gpu for pool in cluster.pools.values()]
     return max(max(gpu.min_cap, 1.05 * gpu.idle_power) / gpu.tdp for gpu in gpus)
+
+
+def servers(cluster: Cluster, load: Load, held: Held, running: Array) -> Array:
+    """Mean power in W over each hour of one server of each pool that is on, [P, H].
+
+    ``running`` is the share of the hour in which the job computes.
+    """
+    found = []
+    for pool in cluster.pools.values():
+        gpu = pool.node.gpu
+        busy = mean_gpu_power(
+            gpu, held.cap * gpu.tdp, load.compute, load.memory, load.communication
+        )
+        working = node_power(pool.node, busy)
+        idle = node_power(pool.node, gpu.idle_power, load=0.0)
+        found.append(running * working + (1 - running) * idle)
+    return np.array(found)
 
 
 def mean(cluster: Cluster, load: Load, held: Held, running: Array, present: Array) -> Array:
@@ -73,18 +112,9 @@ def mean(cluster: Cluster, load: Load, held: Held, running: Array, present: Arra
     ``running`` is the share of the hour in which the job computes, ``present`` [P, H] the share
     of the servers that are not in repair.
     """
-    servers = np.zeros(load.cap.shape)
-    for row, pool in enumerate(cluster.pools.values()):
-        gpu = pool.node.gpu
-        busy = mean_gpu_power(
-            gpu, held.cap * gpu.tdp, load.compute, load.memory, load.communication
-        )
-        working = node_power(pool.node, busy)
-        idle = node_power(pool.node, gpu.idle_power, load=0.0)
-        each = running * working + (1 - running) * idle
-        servers = servers + load.nodes[row] * present[row] * each
-    servers = held.on * servers * (1 + cluster.storage_share)
-    return np.asarray(servers + (held.on > 0) * load.network)
+    each = servers(cluster, load, held, running)
+    total = held.on * (load.nodes * present * each).sum(axis=0) * (1 + cluster.storage_share)
+    return np.asarray(total + (held.on > 0) * load.network)
 
 
 def speed(cluster: Cluster, load: Load, cap: Array, clock: Array) -> Array:

@@ -99,9 +99,9 @@ def _orders(scene: Scene) -> list[Event]:
     for order in scene.site.orders:
         begin = np.datetime64(order.start, "s")
         if scene.hours[0] <= begin.astype("datetime64[h]") <= scene.hours[-1]:
-            text = (
-                f"The utility asks for {order.reduction:.0%} less for {order.duration / HOUR:g} h"
-            )
+            base = "than is drawn " if order.of == "draw" else ""
+            text = f"The utility asks for {order.reduction:.0%} less {base}"
+            text += f"for {order.duration / HOUR:g} h"
             if order.notice:
                 text += f", {show(order.notice, DURATION, 3)} ahead"
             events.append(Event(begin, "order", text))

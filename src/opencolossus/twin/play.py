@@ -72,6 +72,7 @@ def play(
         struck=struck,
         heat=Heat(*(grid.by_hour(part) for part in drawn.heat)),
         it_power=grid.by_hour(drawn.it_power),
+        server_power=grid.by_hour(drawn.servers),
         limit=grid.by_hour(settled.sources.limit),
         available={name: grid.by_hour(p) for name, p in settled.sources.available.items()},
         dispatch=_hourly(drawn.fed, grid),
@@ -83,15 +84,17 @@ class _Drawn(NamedTuple):
     """What the site then drew; [S] each."""
 
     it_power: Array
+    servers: Array
+    """Of one server of each pool, [P, S]."""
     heat: Heat
     fed: Dispatch
 
 
 def _drawn(scene: Scene, settled: Stage, running: Array, there: Array, waiting: Array) -> _Drawn:
     grid, sources = settled.grid, settled.sources
-    it_power = control.mean(
-        scene.cluster, settled.load, settled.held, grid.at(running), grid.at(there)
-    )
+    cluster, load, held, working = scene.cluster, settled.load, settled.held, grid.at(running)
+    it_power = control.mean(cluster, load, held, working, grid.at(there))
+    each = control.servers(cluster, load, held, working)
     warmth = heat(scene.site.cooling, it_power, *settled.weather)
     at_work = grid.at(waiting) < HOUR  # generators stop when the run is over
     fed = dispatch(
@@ -102,7 +105,7 @@ def _drawn(scene: Scene, settled: Stage, running: Array, there: Array, waiting: 
         {name: floor * at_work for name, floor in sources.followed.floor.items()},
         grid.length,
     )
-    return _Drawn(it_power, warmth, fed)
+    return _Drawn(it_power, each, warmth, fed)
 
 
 def _pace(grid: Slots, speed: Array, held: Held, replicas: Array) -> tuple[Array, Array]:

@@ -79,6 +79,8 @@ class Played:
     struck: Struck
     heat: Heat
     it_power: Array
+    server_power: Array
+    """Of one server that is on, in W, [P, H]."""
     limit: Array
     """Power that could be carried, in W at the site's entry."""
     available: dict[str, Array]

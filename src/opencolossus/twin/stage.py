@@ -54,7 +54,11 @@ def stage(
     weather = (grid.at(scene.weather[0]), grid.at(scene.weather[1]))
     load = _load(scene, epochs, powered, grid)
     sources, climb = _sources(scene, epochs, grid, load, weather, trips, used_up)
-    held = control.hold(cluster, load, sources.limit / pue(site.cooling, 1.0, *weather))
+    effectiveness = pue(site.cooling, 1.0, *weather)
+    held = control.hold(cluster, load, sources.peaks / effectiveness)
+    if sources.metered.any():
+        asked = np.where(sources.metered, sources.limit, np.inf)
+        held = control.meter(cluster, load, held, asked / effectiveness)
     held = shedding.settle(held, grid)
     hottest = heat(site.cooling, control.peak(cluster, load, held.cap, held.on), *weather)
     clock = throttle(site.cooling, hottest.supply)

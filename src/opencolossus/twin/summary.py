@@ -31,7 +31,9 @@ def summary(scene: Scene, played: Played, columns: Columns, seed: int) -> dict[s
             "deadline": str(run.deadline) if run.deadline else None,
             "interruptions": int(played.struck.strikes.time.size),
             "gpus": {
-                name: float(columns[f"gpus.{name}"].max()) for name in ("delivered", "powered")
+                "delivered": float(columns["gpus.delivered"].max()),
+                "powered": float(columns["gpus.powered"].max()),
+                "cap_w": float(columns["cap_w"][columns["gpus.powered"].argmax()]),
             },
         }
         | _time(played, columns)
@@ -124,9 +126,9 @@ def _site(scene: Scene) -> dict[str, Any]:
         "name": scene.site.name,
         "halls": halls.count if halls else None,
         "gpus_per_hall": halls.gpus if halls else None,
-        "gpus_per_rack": next(
-            (p.rack.gpus for p in scene.cluster.pools.values() if p.rack is not None), None
-        ),
+        "gpus_per_rack": {
+            name: pool.rack_servers * pool.node.gpus for name, pool in scene.cluster.pools.items()
+        },
         "pools": {name: pool.gpus for name, pool in scene.cluster.pools.items()},
         "unpriced": [
             name

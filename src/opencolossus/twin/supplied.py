@@ -35,6 +35,10 @@ class Supplied:
     followed: Followed
     limit: Array
     """What can surely be carried, batteries included, in W."""
+    metered: NDArray[np.bool_]
+    """Whether that is for what the site draws (an order of the draw), not for what it could."""
+    peaks: Array
+    """What the servers could draw may come to, in W: ``limit``, or the contracts while metered."""
     trips: Mapping[str, Trips]
 
 
@@ -50,27 +54,36 @@ def supplied(
 
     Batteries are kept for what is short: hours in which the utility asks for less, outages,
     generators that are still starting. What contracts never give is met by a new plan.
+    While an order is a share of the draw, what counts is the meter: ``usual`` instead of ``peak``.
     ``used_up`` tells the hour at which a source's permit is spent.
     """
     calm = supply.contracted(site, slots.moments)
-    now, warned = (supply.available(site, slots, trips, warned=early) for early in (False, True))
+    order = supply.merit_order(site)
+    drawn = in_order(usual, calm, order).sources
+    now, warned = (
+        supply.available(site, slots, trips, warned=early, drawn=drawn) for early in (False, True)
+    )
+    free = supply.available(site, slots, trips)
     for name, hour in used_up.items():
-        for limits in (calm, now, warned):
+        for limits in (calm, now, warned, free):
             limits[name] = np.where(slots.hour < hour, limits[name], 0.0)
     storages = {
         name: Storage(source, supply.usable(name, site, slots, trips))
         for name, source in site.power.items()
         if isinstance(source, Battery)
     }
-    order = supply.merit_order(site)
-    wanted = np.minimum(peak, np.sum(list(calm.values()), axis=0))
+    metered = supply.metered(site, slots)
+    wanted = np.where(metered, usual, peak)
+    wanted = np.minimum(wanted, np.sum(list(calm.values()), axis=0))
     bridged = np.zeros(slots.length.shape, dtype=bool)
     for storage in storages.values():
         bridged |= storage.present > 0
     running = online(site.power, wanted, now, warned, calm, order, slots, bridged, trips)
     followed = follow(site.power, wanted, running, order, slots)
     limit = carried(wanted, usual, followed.firm, storages, slots.length)
-    return Supplied(slots, now, order, storages, running, followed, limit, trips)
+    more = np.sum([free[name] - now[name] for name in order], axis=0)
+    peaks = np.where(metered, followed.firm + more, limit)
+    return Supplied(slots, now, order, storages, running, followed, limit, metered, peaks, trips)
 
 
 def climbs(
