@@ -11,6 +11,7 @@ import yaml
 
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
+from opencolossus.specs.errors import UserError
 from opencolossus.specs.evidence import Evidence
 from opencolossus.specs.hardware import Fabric, Gpu, Node, Rack, Switch
 from opencolossus.specs.model import Model
@@ -334,3 +335,11 @@ def test_memphis_is_hot_in_july_and_its_year_has_the_normal_means() -> None:
     assert highs == pytest.approx((73.0 - 32) * 5 / 9, abs=0.4)
     assert max(months, key=lambda m: m.dry_bulb) is months[6]
     assert max(months, key=lambda m: m.wet_bulb) is months[6]
+
+
+def test_an_entry_asked_for_without_its_kind_is_found() -> None:
+    with pytest.raises(UserError, match="did you mean 'colossus catalog gpus h100-sxm'"):
+        catalog.names("h100-sxm")
+    with pytest.raises(UserError, match=r"did you mean 'gpus'") as caught:
+        catalog.names("gpu")
+    assert "runs" not in str(caught.value), "a kind without entries"

@@ -86,7 +86,7 @@ def prepare(
     Raises:
         UserError: anything wrong with the data, in one sentence.
     """
-    data = _data(run)
+    data = run.told_data()
     recipe = _recipe(data, vocabulary)
     tell = progress or (lambda stage, share: None)
     with locked(folder):
@@ -110,12 +110,6 @@ def open_prepared(run: Run, folder: Path) -> Prepared:
         UserError: it is missing or damaged.
     """
     return _open(run, Shards.open(folder / "tokens"))
-
-
-def _data(run: Run) -> Data:
-    if run.data is None:
-        raise UserError("run.data is missing: give run.data.corpus (chitchat) or run.data.path")
-    return run.data
 
 
 def _recipe(data: Data, vocabulary: int) -> dict[str, Any]:
@@ -174,7 +168,7 @@ def _changes(data: Data, shards: Shards) -> tuple[str, ...]:
 
 
 def _open(run: Run, shards: Shards) -> Prepared:
-    data = _data(run)
+    data = run.told_data()
     tokenizer = Tokenizer.load(shards.folder / "tokenizer.json")
     tokenizer.check(shards.manifest.tokenizer, str(shards.folder))
     kept = held_out(shards.digests, data.held_out)

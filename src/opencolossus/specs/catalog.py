@@ -58,10 +58,12 @@ def names(kind: str) -> list[str]:
         UserError: there is no such kind.
     """
     if kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise UserError(
-            f"no kind {kind!r} in the catalog{did_you_mean(kind, KINDS)}; kinds: {known}"
-        )
+        known = [each for each in KINDS if _entries(each)]
+        homes = [each for each in known if kind in _entries(each)]
+        guess = did_you_mean(kind, known)
+        if homes:
+            guess = f"; did you mean 'colossus catalog {homes[0]} {kind}'?"
+        raise UserError(f"no kind {kind!r} in the catalog{guess}; kinds: {', '.join(known)}")
     return list(_entries(kind))
 
 

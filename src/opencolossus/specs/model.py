@@ -98,7 +98,8 @@ class Model(Spec):
             self.experts_per_token or self.shared_experts or self.residual_experts
         ):
             raise ValueError(
-                "experts_per_token, shared_experts and residual_experts need experts > 0"
+                "experts_per_token, shared_experts and residual_experts need experts > 0; "
+                "null takes away what a base brought"
             )
         if self.dense_layers > self.layers:
             raise ValueError(f"dense_layers ({self.dense_layers}) exceeds layers ({self.layers})")

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from opencolossus.specs.base import Spec
+from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Precision
 from opencolossus.specs.quantities import Fraction, PositiveCount, PositiveDuration, Ratio
 
@@ -126,6 +127,19 @@ class Run(Spec):
         if self.start and self.deadline and self.deadline <= self.start:
             raise ValueError(f"deadline ({self.deadline}) must come after start ({self.start})")
         return self
+
+    def told_data(self) -> Data:
+        """What to train on.
+
+        Raises:
+            UserError: the description can be planned, but not trained.
+        """
+        if self.data is None:
+            raise UserError(
+                "run.data is missing: give run.data.corpus (chitchat), or run.data.path (a folder "
+                "of .txt, .jsonl or .parquet)"
+            )
+        return self.data
 
     @property
     def batch_sequences(self) -> int:

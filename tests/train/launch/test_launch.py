@@ -25,7 +25,8 @@ cluster:
   fabric: spectrum-x-400
   pools: {pools}
 model: grok-1
-run: {{name: a/b, tokens: 1B tokens, batch: 8M tokens, sequence: 8192{more}}}
+run:
+  {{name: a/b, data: {{path: texts}}, tokens: 1B tokens, batch: 8M tokens, sequence: 8192{more}}}
 """
 SIZED = ("-n", "2", "--gpus-per-node", "8")
 SIZED_FOR_MICRO = ("-n", "2", "--gpus-per-node", "2")
@@ -80,6 +81,11 @@ def test_a_layout_that_cannot_train_the_model_is_refused_before_it_waits_in_a_qu
     assert "--layout tp=2" in launch(PLAIN, *SIZED_FOR_MICRO, "--", "--layout", "tp=2")
     with pytest.raises(UserError, match="tp 4 does not divide kv_heads 2; the nearest that can"):
         launch(PLAIN, *SIZED_FOR_MICRO, "--", "--layout", "tp=4")
+
+
+def test_a_run_without_data_is_refused_before_it_waits_in_a_queue(launch):
+    with pytest.raises(UserError, match=r"run\.data is missing"):
+        launch(PLAIN.replace("data: {corpus: chitchat}, ", ""), *SIZED)
 
 
 def test_one_node_needs_no_meeting_point(launch):

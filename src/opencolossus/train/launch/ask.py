@@ -101,6 +101,7 @@ def job(
     Raises:
         UserError: what was typed is wrong, or the run's folder does not suit it.
     """
+    description.run.told_data()
     inside = manager in ("kubernetes", "trainjob")
     name = description.run_folder
     if inside:
