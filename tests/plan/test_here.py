@@ -1,33 +1,112 @@
-"""The machine at hand."""
+"""The machine at hand, and what our trainer decides on it."""
 
 from __future__ import annotations
 
-from opencolossus.plan import here
+import json
+from pathlib import Path
+
+import pytest
+
+from opencolossus.plan import facts, here, mode
+from opencolossus.plan.facts import Facts
 from opencolossus.plan.search import search
 from opencolossus.specs import catalog
 from opencolossus.specs.document import Description
 from opencolossus.specs.run import Run
 
-
-def test_it_is_measured_and_plausible() -> None:
-    node = here.cpu_node()
-    assert 1e9 < node.gpu.flops["fp32"] < 1e14
-    assert 1e9 < node.gpu.memory_bandwidth < 1e13
-    assert node.gpu.memory > 2e8
+FOUND = Facts(fp32=1e11, bf16=4e11, copied=2e10)
 
 
-def test_a_measured_rate_is_taken() -> None:
-    assert here.cpu_node(123e9).gpu.flops["bf16"] == 123e9
+@pytest.fixture(autouse=True)
+def no_memory_of_other_plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def describe(**run: object) -> Description:
+    values: dict[str, object] = {"tokens": 1e6, "batch": 4096, "sequence": 256}
+    return Description(
+        name="tiny",
+        model=catalog.entry("models", "grok-tiny"),
+        run=Run.model_validate(values | run),
+    )
+
+
+def test_numpy_measures_what_is_plausible() -> None:
+    found = facts.by_numpy()
+    assert 1e9 < found.fp32 < 1e14
+    assert 1e9 < found.copied < 1e13
+    assert facts.memory() > 2e8
+
+
+def test_what_was_measured_is_remembered_and_never_gets_slower() -> None:
+    assert facts.remembered() is None
+    facts.remember(FOUND)
+    facts.remember(Facts(fp32=2e11, bf16=1e11, copied=1e10))
+    assert facts.known() == Facts(fp32=2e11, bf16=4e11, copied=2e10)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"fp32": 1}', '{"other": 1}'])
+def test_a_damaged_memory_is_passed_over(content: str) -> None:
+    facts.remember(FOUND)
+    file = next(Path(facts._file()).parent.glob("machine-*.json"))
+    file.write_text(content)
+    assert facts.remembered() is None
+    assert facts.known().fp32 > 0
+    file.write_text(json.dumps({"fp32": 1e11, "bf16": 4e11, "copied": 2e10}))
+    assert facts.remembered() == FOUND
 
 
 def test_a_small_model_is_planned_without_site_and_cluster() -> None:
-    description = Description(
-        name="tiny",
-        model=catalog.entry("models", "grok-tiny"),
-        run=Run(tokens=1e6, batch=4096, sequence=256, precision="fp32"),
-    )
-    plan = search(description)
+    plan = search(describe(precision="fp32"), found=FOUND)
     assert plan.gpus == 1
     assert plan.day is None
     assert plan.step.bubble == 0
     assert plan.memory.total < plan.memory.limit
+
+
+def test_measured_rates_are_taken() -> None:
+    slow = search(describe(), found=FOUND, detail=False)
+    fast = search(describe(), found=Facts(2e11, 8e11, 4e10), detail=False)
+    assert fast.step_time < slow.step_time
+
+
+@pytest.mark.parametrize(
+    ("run", "compiled"),
+    [
+        ({}, "none"),
+        ({"tokens": 1e9}, "functions"),
+        ({"tokens": 1e9, "time_limit": 60.0}, "none"),
+        ({"compile": "blocks"}, "blocks"),
+    ],
+)
+def test_the_mode_is_that_of_the_trainer(
+    run: dict[str, object], compiled: mode.Compiling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "has_compiler", lambda: True)
+    ready, software = here.ready(describe(**run), FOUND)
+    assert software == mode.ON_CPU[compiled]
+    assert ready.run.precision == "bf16"
+    assert ready.run.layout is not None
+    assert ready.run.layout.micro_batch == 16
+
+
+def test_without_gain_or_compiler_a_run_is_in_32_bits_and_as_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(facts, "has_compiler", lambda: False)
+    ready, software = here.ready(describe(tokens=1e9), Facts(1e11, 1e11, 2e10))
+    assert ready.run.precision == "fp32"
+    assert software == "opencolossus-cpu-eager"
+
+
+def test_what_is_not_compiled_is_slower_and_takes_more_memory() -> None:
+    plans = [search(describe(compile=c), found=FOUND, detail=False) for c in ("functions", "none")]
+    assert plans[0].step_time < plans[1].step_time
+    assert plans[0].memory.total < plans[1].memory.total
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows", "found"), [(5, 16, 4), (16, 16, 16), (99, 12, 12), (0, 7, 1)]
+)
+def test_micro_batches_divide_what_a_process_has(wanted: int, rows: int, found: int) -> None:
+    assert mode.micro_rows(wanted, rows) == found

@@ -1,52 +1,123 @@
-"""A machine's speed from one's own run."""
+"""The constants of a machine from one's own runs."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from opencolossus.plan.own_run import from_run
-from opencolossus.specs import calibration
+from opencolossus.plan import logged
+from opencolossus.plan.facts import Facts
+from opencolossus.plan.own_run import from_runs
+from opencolossus.specs import calibration, catalog
+from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.run import Layout, Run
+from opencolossus.specs.software import Calibration
+
+ALONE = Facts(fp32=2e11, bf16=8e11, copied=8e10)
+TOGETHER = Facts(fp32=1e11, bf16=4e11, copied=4e10, sent=1e9, start=1e-4)
 
 
-def write(folder: Path, seconds: list[float], predicted: float | None) -> Path:
+def write(folder: Path, seconds: list[float], **began: Any) -> Path:
+    """A run of the demo's network, as the trainer logs it."""
     folder.mkdir(exist_ok=True)
-    lines = [{"event": "step", "seconds": s} for s in seconds]
-    end: dict[str, object] = {"event": "end"}
-    if predicted is not None:
-        end["predicted_step_time"] = predicted
-    text = "\n".join(json.dumps(line) for line in [*lines, end])
+    run = Run(tokens=1e6, batch=began.pop("batch", 4096), sequence=256)
+    model = catalog.entry("models", "grok-tiny")
+    description = Description(name="test", model=model, run=run)
+    (folder / "description.json").write_text(description.model_dump_json())
+    start = {
+        "event": "start",
+        "processes": 1,
+        "precision": "bf16",
+        "compiled": "functions",
+        "layout": Layout(micro_batch=16).model_dump(),
+        "cpu": "CPU of a test",
+        "facts": asdict(ALONE),
+    }
+    lines = [start | began, *({"event": "step", "seconds": s} for s in seconds)]
+    text = "\n".join(json.dumps(line) for line in lines)
     (folder / "log.jsonl").write_text(text + '\n{"event": "st')  # torn last line
     return folder
 
 
-def test_a_run_that_took_twice_as_long_halves_the_speed(tmp_path: Path) -> None:
+def taken(folder: Path, truth: Calibration, **began: Any) -> Path:
+    """A run that took what the law says with other constants."""
+    run = logged.read(write(folder, [1.0] * 9, **began))
+    seconds = float(np.exp(run.error(truth)))
+    return write(folder, [9.0, 5.0, 4.0, 3.0, 3.0] + [seconds] * 5, **began)
+
+
+def changed(base: Calibration, era: str, **values: float) -> Calibration:
+    eras = {**base.eras, era: base.eras[era].model_copy(update=values)}
+    return base.model_copy(update={"eras": eras})
+
+
+def test_a_run_is_predicted_after_it_was_fitted(tmp_path: Path) -> None:
     base = calibration.shipped()
-    run = write(tmp_path, [9.0, 5.0, 2.0, 2.0, 2.1, 1.9], 1.0)
-    found = from_run(base, run)
-    assert found.gpus["cpu"].matrix16 == pytest.approx(base.gpus["cpu"].matrix16 / 2)
+    folder = taken(tmp_path / "run", base)
+    slow = logged.read(folder).seconds * 1.4
+    write(folder, [slow] * 9)
+    found = from_runs(base, [folder])
+    assert abs(logged.read(folder).error(base)) > 0.3
+    assert abs(logged.read(folder).error(found)) < 0.1
+    assert found.gpus["cpu"].matrix16 < base.gpus["cpu"].matrix16
     assert found.gpus["hopper"] == base.gpus["hopper"]
-    assert found.eras == base.eras
+    assert found.eras["torch-cpu-eager"] == base.eras["torch-cpu-eager"]
+    assert found.own_runs == base.own_runs, "one run tells no interval"
+
+
+def test_a_mode_is_fitted_by_its_own_runs(tmp_path: Path) -> None:
+    base = calibration.shipped()
+    era = base.eras["torch-cpu-eager"]
+    truth = changed(base, "torch-cpu-eager", elementwise=2 * era.elementwise)
+    folders = [
+        taken(tmp_path / "compiled", truth),
+        taken(tmp_path / "eager", truth, compiled="none"),
+        taken(tmp_path / "larger", truth, compiled="none", batch=16384),
+    ]
+    found = from_runs(base, folders)
+    assert all(abs(logged.read(folder).error(found)) < 0.03 for folder in folders)
+    assert found.eras["torch-cpu-eager"].elementwise > 1.2 * era.elementwise
+    assert found.gpus["cpu"].matrix16 == pytest.approx(base.gpus["cpu"].matrix16, rel=0.05)
+
+
+def test_many_runs_tell_an_interval(tmp_path: Path) -> None:
+    base, folders = calibration.shipped(), []
+    dice = np.random.default_rng(0)
+    for number in range(20):
+        several: dict[str, Any] = {"processes": 2, "facts": asdict(TOGETHER)}
+        began = several if number % 2 else {}
+        size = 4096 * (1 + number % 3)
+        folder = taken(tmp_path / str(number), base, **began, batch=size)
+        seconds = logged.read(folder).seconds * float(np.exp(0.1 * dice.normal()))
+        folders.append(write(folder, [seconds] * 9, **began, batch=size))
+    own = from_runs(base, folders).own_runs
+    assert own is not None
+    assert (own.runs, own.cpu) == (20, "CPU of a test")
+    assert 1.05 < own.alone < 1.5
+    assert 1.05 < own.several < 1.5
 
 
 @pytest.mark.parametrize(
-    ("seconds", "predicted", "words"),
+    ("seconds", "began", "words"),
     [
-        ([1.0] * 3, 1.0, "too few"),
-        ([1.0] * 9, None, "no predicted"),
-        ([99.0] * 9, 1.0, "shared"),
+        ([1.0] * 3, {}, "too few"),
+        ([99.0] * 9, {}, "shared"),
+        ([1.0] * 9, {"event": "step"}, "does not say"),
     ],
 )
 def test_runs_that_tell_nothing_are_refused(
-    tmp_path: Path, seconds: list[float], predicted: float | None, words: str
+    tmp_path: Path, seconds: list[float], began: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        from_run(calibration.shipped(), write(tmp_path, seconds, predicted))
+        from_runs(calibration.shipped(), [write(tmp_path, seconds, **began)])
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        from_run(calibration.shipped(), tmp_path / "nothing")
+        from_runs(calibration.shipped(), [tmp_path / "nothing"])

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 
 from opencolossus.plan import here
+from opencolossus.plan.facts import Facts
 from opencolossus.plan.ranked import ranked
 from opencolossus.specs import catalog
 from opencolossus.specs.run import Run
@@ -15,9 +16,14 @@ MODEL = catalog.entry("models", "grok-tiny")
 RUN = Run(tokens=1e8, batch=64 * 256, sequence=256, precision="fp32")
 
 
+def machine_of(processes, local, sent=1e9):
+    facts = Facts(1e11, 1e11, 2e10, sent=sent, start=1e-4)
+    return here.several(processes, local, facts)
+
+
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
 def test_every_layout_uses_all_processes(processes):
-    machine = here.several(processes, processes, 1e11, 1e9)
+    machine = machine_of(processes, processes)
     found = list(islice(ranked(MODEL, RUN, machine), 50))
     assert found
     for layout, data in found:
@@ -32,20 +38,20 @@ def test_every_layout_uses_all_processes(processes):
 
 def test_slow_messages_move_the_choice_away_from_tensor_parallel():
     """At a link of 1 MB/s nobody sends activations of every layer."""
-    slow = next(ranked(MODEL, RUN, here.several(4, 4, 1e11, 1e6)))[0]
+    slow = next(ranked(MODEL, RUN, machine_of(4, 4, 1e6)))[0]
     assert slow.tensor_parallel == 1
 
 
 def test_processes_share_one_machine():
-    whole, part = (here.several(n, n, 1e11, 1e9).pools["here"].node.gpu for n in (1, 4))
+    whole, part = (machine_of(n, n).pools["here"].node.gpu for n in (1, 4))
     assert part.memory == pytest.approx(whole.memory / 4)
     assert part.tdp == pytest.approx(whole.tdp / 4)
     assert part.flops == whole.flops  # as measured, while all compute
-    several = here.several(8, 4, 1e11, 1e9)
+    several = machine_of(8, 4)
     assert several.pools["here"].gpus == 8
     assert several.fabric.kind != "none"
 
 
 def test_a_model_that_fits_nowhere_has_no_layout():
     big = catalog.entry("models", "grok-1")
-    assert not list(ranked(big, RUN, here.several(2, 2, 1e11, 1e9)))
+    assert not list(ranked(big, RUN, machine_of(2, 2)))

@@ -7,11 +7,12 @@ import os
 import signal
 
 import pytest
-import ranks
 import torch
 
 from opencolossus.grok import fused
-from opencolossus.train import precision
+from opencolossus.plan import mode
+from opencolossus.plan.facts import Facts
+from opencolossus.train import precision, probe
 from opencolossus.train.console import Silent
 from opencolossus.train.loop import Loop
 from opencolossus.train.run import train
@@ -23,31 +24,31 @@ def losses(folder):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "found"),
-    [
-        ({torch.float32: 1.0, torch.bfloat16: 0.5}, torch.bfloat16),
-        ({torch.float32: 1.0, torch.bfloat16: 0.95}, torch.float32),
-        ({torch.float32: 1.0, torch.bfloat16: 3.0}, torch.float32),
-    ],
+    ("gain", "found"),
+    [(2.0, torch.bfloat16), (1.05, torch.float32), (0.3, torch.float32)],
 )
-def test_a_cpu_computes_in_16_bits_where_a_trial_finds_that_faster(monkeypatch, seconds, found):
-    monkeypatch.setattr(precision, "_seconds", lambda dtype, _: seconds[dtype])
-    model, cpu = ranks.model("grok"), torch.device("cpu")
-    assert precision.compute_type("bf16", model, cpu) == found
-    assert precision.compute_type("fp32", model, cpu) == torch.float32
-    assert precision.compute_type("bf16", model, torch.device("cuda")) == torch.bfloat16
+def test_a_cpu_computes_in_16_bits_where_a_trial_finds_that_faster(monkeypatch, gain, found):
+    facts = Facts(1e11, gain * 1e11, 1e10)
+    monkeypatch.setattr(precision.probe, "found", lambda: facts)
+    cpu = torch.device("cpu")
+    assert precision.compute_type("bf16", cpu) == found
+    assert precision.compute_type("fp32", cpu) == torch.float32
+    assert precision.compute_type("bf16", torch.device("cuda")) == torch.bfloat16
 
 
-def test_the_trial_really_multiplies():
-    model = ranks.model("grok")
-    assert all(precision._seconds(dtype, model) > 0 for dtype in (torch.float32, torch.bfloat16))
+def test_the_trial_really_multiplies_and_copies(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(probe, "BUDGET", 0.0)
+    facts = probe.found.__wrapped__()
+    assert min(facts.fp32, facts.bf16, facts.copied) > 1e8
+    assert facts.sent is None
 
 
 @pytest.mark.skipif(not fused.available(), reason="no C++ compiler to compile with")
 def test_a_compiled_run_learns_the_same_and_resumes_to_the_bit(describe, tmp_path, monkeypatch):
     description = describe("run.tokens=5120")
     train(description, tmp_path / "plain", Silent())
-    monkeypatch.setattr(precision, "EARNED_BACK", 0.0)
+    monkeypatch.setattr(mode, "EARNED_BACK", 0.0)
     train(description, tmp_path / "whole", Silent())
     step = Loop._step
 
@@ -60,7 +61,7 @@ def test_a_compiled_run_learns_the_same_and_resumes_to_the_bit(describe, tmp_pat
         patched.setattr(Loop, "_step", then_signal)
         assert train(description, tmp_path / "parts", Silent()).step == 4
     # What was found out at the start holds, whatever would be found out now.
-    monkeypatch.setattr(precision, "EARNED_BACK", float("inf"))
+    monkeypatch.setattr(mode, "EARNED_BACK", float("inf"))
     assert train(description, tmp_path / "parts", Silent(), resume=True).step == 10
     whole = losses(tmp_path / "whole")
     assert losses(tmp_path / "parts") == whole

@@ -35,9 +35,10 @@ def calibrate(
         ),
     ] = None,
     run: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="A folder of 'colossus train': scale this machine's speed to what it took.",
+            help="A folder of 'colossus train' on a CPU, may be repeated: fit this machine's speed "
+            "and the trainer's mode to what it took.",
             show_default=False,
         ),
     ] = None,
@@ -76,15 +77,16 @@ def _power(out: Path, gpu: str, index: int, seconds: float) -> None:
     console().print(f"{out}: {found.readings} readings, error {found.error:.1f} W")
 
 
-def _steps(out: Path, table: Path | None, run: Path | None, quick: bool) -> None:
+def _steps(out: Path, table: Path | None, run: list[Path] | None, quick: bool) -> None:
     from opencolossus.plan import checks
     from opencolossus.specs import calibration as calibrations
 
-    if run is not None:
-        from opencolossus.plan.own_run import from_run
+    if run:
+        from opencolossus.plan.own_run import from_runs
 
-        calibrations.write(out, from_run(calibrations.shipped(), run))
-        console().print(f"{out}: this machine's speed as {run} took it")
+        calibrations.write(out, from_runs(calibrations.shipped(), run))
+        told = str(run[0]) if len(run) == 1 else f"{len(run)} runs"
+        console().print(f"{out}: this machine's speed as {told} took it")
         return
     err = console(stderr=True)
     fitted = checks.calibrate(

@@ -85,7 +85,7 @@ KINDS = {
 KNOWN_FABRICS = {"infiniband", "ethernet"}
 """Networks whose bandwidth under NCCL is published: 46-49 GB/s of a 400 Gbit/s port."""
 OTHERS = "*"
-ALONE = ("torch-cpu",)
+ALONE = ("torch-cpu", "torch-cpu-eager", "torch-cpu-blocks")
 """Generations of software that share nothing: a CPU is another thing."""
 EAGER = ("eager-2021", "eager-2022")
 GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -64,6 +64,7 @@ def machine(
         node=node.gpus,
         domain=node.scale_up_domain,
         link=node.scale_up_bandwidth,
+        start=node.message_start,
         reduces=float(node.in_network_reduction),
         nic=nic * fabric.efficiency * measured,
         pod=pod,
@@ -72,6 +73,7 @@ def machine(
         hop=fabric.latency,
         matrix16=reach.matrix16,
         matrix=low,
+        fill=reach.fill,
         older=reach.older,
         reach=reach.memory,
         link_reach=calibration.link,
@@ -85,8 +87,15 @@ def code(
     calibration: Calibration,
     precision: Precision,
     imbalance: float = 1.0,
+    capped: bool = False,
+    optimiser: str = "adamw",
 ) -> Code:
     """What ``software`` does, with the constants of its era.
+
+    Args:
+        imbalance: tokens of the fullest expert rank over the mean.
+        capped: whether the model's attention scores have a soft cap.
+        optimiser: ``adamw`` or ``muon``.
 
     Raises:
         UserError: nothing was calibrated for its era.
@@ -96,7 +105,12 @@ def code(
         raise UserError(f"software {software.name}: era {software.era!r} is not one of {known}")
     era: Era = calibration.eras[software.era]
     return Code.make(
-        flash=float(software.flash_attention),
+        flash=float(software.flash_attention and (software.capped_attention or not capped)),
+        query_block=software.query_block or 0,
+        score_forward=software.score_bytes[0],
+        score_backward=software.score_bytes[1],
+        score_kept=software.score_bytes[2],
+        muon=float(optimiser == "muon"),
         native=float(software.native_attention),
         sequence_parallel=float(software.sequence_parallel),
         gradient=float(software.gradient_bytes),
@@ -107,6 +121,8 @@ def code(
         selective_keeps=software.selective_keeps,
         width=4.0 if precision in ("fp32", "tf32") else 2.0,
         frozen=software.frozen_bytes,
+        logits=software.logits_at_once or 0,
+        staged=float(software.staged_checkpoints),
         framework=software.framework_memory,
         low=float(KINDS[precision] != "16"),
         compiled=float(software.compiled),

@@ -83,6 +83,8 @@ class Pricing:
             calibration,
             run.precision,
             imbalance=IMBALANCE if model.experts else 1.0,
+            capped=model.attention_softcap is not None,
+            optimiser=run.optimiser.name,
         )
         shape = Shape.of(model, run.sequence, dropout=float(software.dropout))
         return Pricing(model, run, cluster, pool, software, calibration, shape, code)

@@ -9,9 +9,11 @@ import numpy as np
 from opencolossus.plan import here, lattice
 from opencolossus.plan.pricing import Pricing
 from opencolossus.specs import calibration as calibrations
+from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
+from opencolossus.specs.software import Software
 
 
 def ranked(model: Model, run: Run, cluster: Cluster) -> Iterator[tuple[Layout, int]]:
@@ -20,9 +22,11 @@ def ranked(model: Model, run: Run, cluster: Cluster) -> Iterator[tuple[Layout, i
     The same lattice and law as in a plan; a caller that cannot do what a plan may propose takes
     the first that it can.
     """
+    run, name = here.decided(run, model, cluster)
+    software: Software = catalog.entry("software", name)
     pool = next(iter(cluster.pools.values()))
     known = calibrations.shipped()
-    pricing = Pricing.of(model, run, cluster, pool, here.software(cluster), known)
+    pricing = Pricing.of(model, run, cluster, pool, software, known)
     grid = lattice.axes(model, run, pool.node, pool.gpus, ("1f1b",))
     layouts = lattice.lattice(grid, model.layers, run.batch_sequences, pool.gpus)
     if layouts.tensor.size == 0:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from opencolossus.plan import assemble, here, joint, pinned, supply, trouble
+from opencolossus.plan.facts import Facts
 from opencolossus.plan.fleet import Fleet, part_of_server, ready_pools
 from opencolossus.plan.plan import Plan
 from opencolossus.plan.pricing import Pricing
@@ -39,7 +40,7 @@ def search(
     calibration: Calibration | None = None,
     schedules: Sequence[str] = DEFAULT_SCHEDULES,
     facts: Mapping[str, Fact] | None = None,
-    bf16_flops: float | None = None,
+    found: Facts | None = None,
     detail: bool = True,
 ) -> Plan:
     """Plan a description.
@@ -51,16 +52,20 @@ def search(
         gpus: GPUs to count on at most, of the whole fleet or by pool.
         software: an entry of the catalog; by the day's year if left out.
         facts: where the description's numbers come from, to name what is assumed.
-        bf16_flops: of the machine at hand, where it was measured.
+        found: what the machine at hand reaches, where that was measured.
         detail: also alternatives, the curve of caps, Pareto front and sensitivities.
 
     Raises:
         UserError: nothing fits; the text says which limit bites and what would help.
     """
-    cluster = description.cluster or here.detect(bf16_flops)
     known = calibration or calibrations.shipped()
     when = _day(description, day)
-    code = _software(software, when, cluster)
+    if description.cluster is None:
+        description, ours = here.ready(description, found)
+        software = software or ours
+    code = _software(software, when)
+    cluster = description.cluster
+    assert cluster is not None  # what `ready` gives
     if description.run.layout is not None:
         pinned.check(description.model, description.run, description.run.layout)
     cluster = part_of_server(cluster, gpus)
@@ -129,9 +134,7 @@ def _day(description: Description, day: date | None) -> date | None:
     return max(dates) if dates else date.today()
 
 
-def _software(name: str | None, day: date | None, cluster: Cluster) -> Software:
-    if name is None and here.is_here(cluster):
-        return here.software(cluster)
+def _software(name: str | None, day: date | None) -> Software:
     if name is None:
         year = day.year if day else date.today().year
         name = SOFTWARE_BY_YEAR.get(max(year, min(SOFTWARE_BY_YEAR)), NEWEST)

@@ -6,7 +6,7 @@ import math
 
 from opencolossus.plan.plan import Interval
 from opencolossus.specs import calibration as calibrations
-from opencolossus.specs.software import Calibration
+from opencolossus.specs.software import Calibration, OwnRuns
 
 PER_DOUBLING = 0.05
 """Widening of an interval's half-width for each doubling of GPUs beyond the nearest measured run
@@ -23,6 +23,9 @@ def interval(
     calibration: Calibration, gpu: str, experts: bool, gpus: int, tokens: float, step_time: float
 ) -> Interval:
     """The 90 % interval of a step time on ``gpus`` GPUs with ``tokens`` per GPU and step."""
+    own = calibration.own_runs
+    if own is not None and gpu.startswith("CPU"):
+        return _own(own, gpu, gpus, step_time)
     kind = "experts" if experts else "dense"
     architecture, _, known = calibrations.reach_of(calibration, gpu)
     runs = [run for run in calibration.measured if run[0] == architecture]
@@ -46,4 +49,16 @@ def interval(
     text = f"{nearest[1]} on {nearest[2]:,.0f} GPUs ({architecture})"
     return Interval(
         low=step_time / wide, high=step_time * wide, nearest=text, extrapolates=extrapolates
+    )
+
+
+def _own(own: OwnRuns, cpu: str, processes: int, step_time: float) -> Interval:
+    """Of runs on CPUs; wider on another processor than the one that they were measured on."""
+    wide, known = own.several if processes > 1 else own.alone, cpu.endswith(own.cpu)
+    wide = wide if known else wide**UNMEASURED
+    return Interval(
+        low=step_time / wide,
+        high=step_time * wide,
+        nearest=f"{own.runs} short runs on {own.cpu}",
+        extrapolates=not known,
     )

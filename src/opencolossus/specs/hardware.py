@@ -99,6 +99,9 @@ class Node(Spec):
     """GPUs that reach each other at ``scale_up_bandwidth`` (8 for HGX, 72 for NVL72)."""
     scale_up_bandwidth: PositiveBandwidth
     """Per GPU and direction (H100: 450 GB/s)."""
+    message_start: NonNegativeDuration = 36e-6
+    """To start a collective and meet the other ranks: a 32 KiB all-reduce on 8 H200 takes 41 us in
+    all (stas00/ml-engineering, network/README.md)."""
     in_network_reduction: bool = False
     """Whether the scale-up switch adds up in the network (NVLink SHARP)."""
     nics: PositiveInt

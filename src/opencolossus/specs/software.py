@@ -27,6 +27,8 @@ class Software(Spec):
     score_bytes: tuple[NonNegative, NonNegative, NonNegative] = (13.0, 20.0, 5.0)
     """Without it, bytes per score: moved forward (three 16-bit passes and a mask), moved backward,
     and kept in between (Korthikanti et al. 2022, section 4.1: softmax, mask, dropout)."""
+    query_block: Annotated[int, Field(ge=1)] | None = None
+    """Without it, queries that meet the keys up to their last one together; all if left out."""
     native_attention: bool = True
     """Whether its attention kernels use the matrix instructions of the newest GPUs."""
     sequence_parallel: bool = True
@@ -59,6 +61,10 @@ class Software(Spec):
     split_experts: bool = False
     """Whether tensor parallelism also splits each expert."""
     dropout: bool = False
+    logits_at_once: Annotated[int, Field(ge=1)] | None = None
+    """Logits that the head and the loss hold at a time; all of a micro-batch if left out."""
+    staged_checkpoints: bool = False
+    """Whether the copy that a checkpoint is written from lies in the memory of the device."""
     framework_memory: Size = 3e9
     """What the driver's context, libraries and communicators hold on each device."""
     zero: Annotated[int, Field(ge=0, le=3)] = 1
@@ -95,8 +101,22 @@ class GpuReach(Spec):
     matrix8: Positive
     matrix4: Positive
     memory: Positive
+    fill: Positive = 96.0
+    """Depth of a product whose time equals filling and draining the pipeline of a tile."""
     older: Positive = 1.0
     """Rate of the matrix instructions of the generation before, relative to its own."""
+
+
+class OwnRuns(Spec):
+    """Runs of our own trainer on one kind of CPU, which the constants of CPUs were fitted to."""
+
+    cpu: str
+    date: str
+    runs: int
+    alone: Positive
+    """Half-width of the 90 % interval of one process, as a ratio of step time: run left out."""
+    several: Positive
+    """The same of several processes on one machine."""
 
 
 class Calibration(Spec):
@@ -120,5 +140,6 @@ class Calibration(Spec):
     eras: dict[str, Era]
     interval: dict[str, Positive]
     """Half-widths of 90 % intervals as ratios of step time, by how near the measurements are."""
+    own_runs: OwnRuns | None = None
     measured: tuple[tuple[str, str, float, float], ...] = ()
     """Runs that were measured: architecture, model, GPUs, tokens per GPU and step."""

@@ -26,8 +26,6 @@ HOP_UP = 2.0e-6
 """Latency in s of one hop over the scale-up network, launch share included: a 32 KiB all-reduce
 on 8 H200 runs at a bus bandwidth of 1.4 GB/s, 41 us for 14 ring hops or 6 tree hops
 (stas00/ml-engineering, network/README.md)."""
-START = 36e-6
-"""Time in s to start a collective kernel and meet the other ranks (same measurement)."""
 SWITCH_REACH = 0.84
 """Rate of in-network reduction relative to rings: bus bandwidths of 480 and 367 GB/s on 8 H100
 (same source) are 308 and 367 GB/s on each link, as the switch halves what crosses it."""
@@ -59,7 +57,7 @@ def all_reduce_up(machine: Machine, ranks: Array, size: Array) -> Array:
     inside = np.minimum(ring, tree)
     inside = np.where(machine.reduces > 0, np.minimum(inside, switch), inside)
     outside = all_reduce_out(machine, nodes, local, size)
-    return np.where(ranks > 1, START + inside + np.where(nodes > 1, outside, 0.0), 0.0)
+    return np.where(ranks > 1, machine.start + inside + np.where(nodes > 1, outside, 0.0), 0.0)
 
 
 def all_reduce_out(machine: Machine, nodes: Array, local: Array, size: Array) -> Array:
@@ -89,7 +87,7 @@ def gather_time(
     slow = np.minimum(np.minimum(local, ports) * _nic(machine, ranks * stride), fast)
     hops = np.minimum(nodes - 1, 4 * np.log2(np.maximum(nodes, 1.0)))
     outside = ring_factor(ranks) * size / slow + (local - 1) * HOP_UP + hops * _hop(machine, nodes)
-    return np.where(ranks > 1, START + np.where(nodes > 1, outside, inside), 0.0)
+    return np.where(ranks > 1, machine.start + np.where(nodes > 1, outside, inside), 0.0)
 
 
 def send_time(machine: Machine, stride: Array, size: Array) -> Array:
@@ -97,7 +95,7 @@ def send_time(machine: Machine, stride: Array, size: Array) -> Array:
     near = stride < machine.domain
     bandwidth = np.where(near, machine.link * machine.link_reach, _nic(machine, 2 * stride))
     hop = np.where(near, HOP_UP, _hop(machine, np.ceil(stride / machine.node)))
-    return START / 2 + hop + size / bandwidth
+    return machine.start / 2 + hop + size / bandwidth
 
 
 def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Array) -> Array:
@@ -130,7 +128,7 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
     spread = gather_time(machine, layouts.expert_tensor, np.asarray(1.0), mine * top)
     spread = np.where(layouts.expert_tensor > 1, spread, 0.0)
     hops = np.log2(np.maximum(ranks, 1.0)) * HOP_UP
-    return np.where(ranks > 1, START + hops + np.maximum(inside, outside), 0.0) + spread
+    return np.where(ranks > 1, machine.start + hops + np.maximum(inside, outside), 0.0) + spread
 
 
 def kv_exchange(

@@ -15,8 +15,6 @@ from opencolossus.step.columns import Array, ceil_div
 from opencolossus.step.machine import Code, Machine
 
 TILE = 128.0
-FILL = 96.0
-"""Depth of a 16-bit product whose time equals filling and draining a tile's pipeline."""
 HALF_WAVE = 0.5
 MISALIGNED = 0.82
 """Speed of products whose sizes are no multiple of 64 elements: 91 against 112-120 TFLOP/s when
@@ -34,7 +32,7 @@ def matmul_time(machine: Machine, m: Array, k: Array, n: Array, count: Array, lo
     tiles = np.maximum(count * ceil_div(m, TILE) * ceil_div(n, TILE), 1e-9)
     waves = tiles / machine.units
     peak = np.where(low > 0, machine.peak * machine.matrix, machine.peak16 * machine.matrix16)
-    fill = FILL * np.where(low > 0, machine.peak / machine.peak16, 1.0)
+    fill = machine.fill * np.where(low > 0, machine.peak / machine.peak16, 1.0)
     aligned = np.where((np.mod(k, 64) > 0) | (np.mod(n, 64) > 0), MISALIGNED, 1.0)
     rate = peak * machine.clock * aligned * waves / (waves + HALF_WAVE)
     padded = ceil_div(m, TILE / 8) * (TILE / 8)  # rows are padded less than a tile
@@ -71,8 +69,9 @@ def attention_times(
 
     With a flash kernel (Dao et al. 2022) work is causal, (sequence + 1) / 2 keys per query, and
     the backward pass has five products for the forward's two. Without, two batched products over
-    the whole square are written and read again by softmax, mask and dropout: 13 B per score
-    forward (three 16-bit passes and a mask) and 20 B backward.
+    the whole square (or by blocks of queries, up to the last key of each) are written and read
+    again by softmax, mask and dropout, so many bytes per score as the software moves. Scores that
+    are not kept are formed again for the backward pass, a fifth product.
     """
     flops = 2 * tokens * heads * sizes * (sequence + 1) / 2
     odd = np.where(np.mod(sizes, 16) > 0, ODD_HEAD, 1.0)
@@ -80,10 +79,16 @@ def attention_times(
     rate = machine.peak16 * machine.matrix16 * machine.clock * code.attention * odd
     flash_forward = flops / rate
     flash_backward = 2.5 * flops / (rate * BACKWARD_ATTENTION)
-    scores = tokens * heads * sequence
-    plain = machine.peak16 * machine.matrix16 * machine.clock * odd * sizes / (sizes + 4 * FILL)
-    plain_forward = 2 * flops / plain + streaming_time(machine, 13 * scores)
-    plain_backward = 4 * flops / plain + streaming_time(machine, 20 * scores)
+    met = np.where(code.query_block > 0, (1 + code.query_block / sequence) / 2, 1.0)
+    met = np.minimum(met, 1.0)
+    scores = tokens * heads * sequence * met
+    filled = sizes / (sizes + 4 * machine.fill)
+    plain = machine.peak16 * machine.matrix16 * machine.clock * odd * filled
+    again = 0.5 * (code.score_kept <= 0)
+    plain_forward = 2 * met * flops / plain + streaming_time(machine, code.score_forward * scores)
+    plain_backward = (4 + 2 * again) * met * flops / plain + streaming_time(
+        machine, code.score_backward * scores
+    )
     fused = code.flash > 0
     return (
         np.where(fused, flash_forward, plain_forward),

@@ -1,4 +1,4 @@
-"""What replicas exchange every step, what hides it, and the optimiser.
+"""What replicas exchange every step, and what hides it.
 
 Without weight sharding gradients are reduced once and weights gathered once per step, under the
 last backward and the next first forward pass where the software overlaps them. With FSDP
@@ -13,7 +13,6 @@ import numpy as np
 from opencolossus.step import shape as shapes
 from opencolossus.step.collectives import gather_time
 from opencolossus.step.columns import Array
-from opencolossus.step.compute import streaming_time
 from opencolossus.step.layer import Layer
 from opencolossus.step.layouts import FULL, Layouts
 from opencolossus.step.machine import Code, Machine
@@ -26,8 +25,6 @@ SHARPNESS = 4.0
 where they are equally long and cannot be perfectly interleaved."""
 TAIL = 0.04
 """Share of a reduction that no compute is left to hide: the last bucket."""
-ADAM_BYTES = 30.0
-"""Read and written per weight: fp32 weight and two moments both ways, gradient in, 16-bit out."""
 
 
 def joined(a: Array, b: Array) -> Array:
@@ -116,6 +113,8 @@ def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     backward = one.total - forward
     extra = joined(forward, gather) - forward
     extra = extra + joined(backward, gather + reduce) - backward
+    overlaps = code.overlap_gradients + code.overlap_weights > 0
+    extra = np.where(overlaps, extra, 2 * gather + reduce)
     stage = np.minimum(slots(s.layers, layouts), s.layers)
     across = _across_groups(s, machine, code, layouts)
     alone = layouts.micro_batches * stage * extra + gather + reduce
@@ -139,13 +138,4 @@ def _across_groups(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> 
     return 2 * TAIL * gather_time(machine, others, stride, dense * code.gradient / layouts.sharers)
 
 
-def optimiser_time(s: Shape, machine: Machine, layouts: Layouts) -> Array:
-    """Seconds of Adam on what one GPU holds of the optimiser states: memory-bound."""
-    dense, routed = local_weights(s, layouts)
-    sharded = layouts.zero >= 1
-    weights = dense / np.where(sharded, layouts.sharers, 1.0)
-    weights = weights + routed / np.where(sharded, layouts.expert_replicas, 1.0)
-    return streaming_time(machine, ADAM_BYTES * weights * s.trained)
-
-
-__all__ = ["FULL", "exposed", "joined", "optimiser_time"]
+__all__ = ["FULL", "exposed", "joined"]

@@ -18,6 +18,7 @@ from opencolossus.step.layer import Layer, layer
 from opencolossus.step.layouts import Layouts
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.memory import Memory
+from opencolossus.step.optimiser import optimiser_time
 from opencolossus.step.shape import Shape
 
 
@@ -97,7 +98,7 @@ def cost(shape: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     forward = one.forward / np.maximum(one.total, 1e-30)
     idle = pipeline.bubble(layouts, slowest, mean, forward, weight)
     exposed = data_parallel.exposed(shape, machine, code, layouts, one)
-    optimiser = data_parallel.optimiser_time(shape, machine, layouts)
+    optimiser = optimiser_time(shape, machine, code, layouts)
     parts = Cost(
         compute=per * scale * (one.compute - one.recompute) + (compute - inside),
         recompute=per * scale * one.recompute,

@@ -25,6 +25,8 @@ class Machine(Columns):
     """GPUs that reach each other over the scale-up network."""
     link: Array
     """Scale-up bandwidth per GPU and direction in B/s, as on the data sheet."""
+    start: Array
+    """Seconds to start a collective and meet the other ranks."""
     reduces: Array
     """1 where the scale-up switch adds up (NVLink SHARP)."""
     nic: Array
@@ -41,6 +43,8 @@ class Machine(Columns):
     """Share of ``peak16`` that large matrix products reach while the chip stays in its power."""
     matrix: Array
     """The same of ``peak``."""
+    fill: Array
+    """Depth of a 16-bit product whose time equals filling and draining a tile's pipeline."""
     older: Array
     """Rate of the matrix instructions of the generation before, relative to its own: 0.63 on
     Hopper (Luo et al. 2024, arXiv 2402.13499, table 10: mma against wgmma)."""
@@ -75,10 +79,22 @@ class Code(Columns):
     """Share of a layer's forward that ``selective`` recomputes; -1: the attention core only."""
     selective_keeps: Array
     """Share of a layer's activations that ``selective`` keeps (beside unfused scores)."""
+    query_block: Array
+    """Queries of unfused attention that meet the keys up to their last one; 0: all meet all."""
+    score_forward: Array
+    """Bytes moved per score of unfused attention: forward, backward, and kept in between."""
+    score_backward: Array
+    score_kept: Array
+    muon: Array
+    """1 where Muon moves the matrices inside blocks, 0 where AdamW moves all."""
     width: Array
     """Bytes per weight and activation: 2, or 4 where the run is in 32 bits."""
     frozen: Array
     """The same of weights that are not trained."""
+    logits: Array
+    """Logits held at a time; 0 for all of a micro-batch."""
+    staged: Array
+    """1 where the copy that a checkpoint is written from lies in the same memory."""
     framework: Array
     """Bytes that the driver's context, libraries and communicators hold."""
     low: Array

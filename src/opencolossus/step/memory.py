@@ -36,7 +36,7 @@ class Memory(Columns):
     optimiser: Array
     activations: Array
     temporary: Array
-    """What lives within a layer only: gathered weights and inputs, logits."""
+    """What lives for a while only: gathered weights and inputs, the copy of a checkpoint."""
     framework: Array
 
     @property
@@ -54,10 +54,11 @@ class _States:
         share = np.minimum(share, 1.0)
         split = layouts.tensor
         tables = np.where(layouts.pipeline > 1, s.vocabulary * s.width, shapes.table_weights(s))
+        self.blocks = shapes.layer_weights(s) * share / split
         self.layer = shapes.layer_weights(s) / (s.layers * split)
         ways = layouts.expert * layouts.expert_tensor
         self.routed_layer = shapes.routed_weights(s) / (s.layers * ways)
-        self.dense = shapes.layer_weights(s) * share / split + tables / split
+        self.dense = self.blocks + tables / split
         self.routed = shapes.routed_weights(s) * share / ways
         self.sharers = layouts.sharers
         self.routed_sharers = np.where(
@@ -78,13 +79,19 @@ def local_weights(s: Shape, layouts: Layouts) -> tuple[Array, Array]:
     return states.dense, states.routed
 
 
+def block_weights(s: Shape, layouts: Layouts) -> Array:
+    """The dense ones of these inside blocks: embedding and head left out."""
+    return _States(s, layouts).blocks
+
+
 def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memory:
     """Bytes by kind for every layout; the fuller of first and last stage counts."""
     states = _States(shape, layouts)
     tokens = layouts.micro_batch * shape.sequence / layouts.context
     copies = np.where(layouts.schedule == DUALPIPE, 2.0, 1.0)
     whole, kept = _activations(shape, code, layouts, tokens)
-    logits = 6 * tokens * shape.vocabulary / layouts.tensor
+    logits = tokens * shape.vocabulary / layouts.tensor
+    logits = 3 * code.width * np.minimum(logits, np.where(code.logits > 0, code.logits, np.inf))
     ends, inner = stage_layers(shape.layers, layouts)
     first = np.maximum(in_flight(layouts) * ends, in_flight_second(layouts) * inner) * kept
     last = in_flight_last(layouts) * ends * kept + logits
@@ -97,16 +104,29 @@ def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memo
     gathered = np.where(layouts.zero >= 3, 4 * (states.layer + states.routed_layer), 0.0)
     working = np.where(layouts.recompute == FULL, whole, 0.0)
     buffers = 4 * tokens * shape.width
+    kept_states = _optimiser(code, states, layouts.zero >= 1)
+    rounded = np.where(code.width > 2, 4.0, 0.0) * states.sharded(layouts.zero >= 1)
+    staged = code.staged * trained * (kept_states + rounded)
     return Memory(
         weights=np.where(shape.trained < 1, code.frozen, code.width)
         * copies
         * states.sharded(layouts.zero >= 3),
         gradients=trained * code.gradient * (copies * states.sharded(layouts.zero >= 2) + partial),
-        optimiser=trained * np.where(code.width > 2, 8, 12) * states.sharded(layouts.zero >= 1),
-        activations=held * code.width / 2,
-        temporary=gathered + working + buffers,
+        optimiser=trained * kept_states,
+        activations=held,
+        temporary=gathered + working + buffers + staged,
         framework=code.framework,
     )
+
+
+def _optimiser(code: Code, states: _States, sharded: NDArray[np.bool_]) -> Array:
+    """fp32 weights beside 16-bit ones, and two moments; of what Muon moves, momentum alone."""
+    each = np.where(code.width > 2, 8.0, 12.0)
+    if not code.muon.any():
+        return each * states.sharded(sharded)
+    tables = (states.dense - states.blocks) / np.where(sharded, states.sharers, 1.0)
+    saved = 4 * code.muon
+    return (each - saved) * states.sharded(sharded) + saved * tables
 
 
 def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple[Array, Array]:
@@ -118,7 +138,7 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     heads = s.heads * s.key_size + latent * (s.key_size + s.value_size)
     attention = 2 * tokens * (heads + s.heads * s.value_size) / tp
     attention = attention + 2 * tokens * (s.query_rank + s.kv_rank)
-    core = np.where(code.flash > 0, 0.0, 5 * tokens * s.heads / tp * s.sequence)
+    core = np.where(code.flash > 0, 0.0, code.score_kept * tokens * s.heads / tp * s.sequence)
     part = s.expert_layers / s.layers
     inner = (1 - part) * s.feed_forward + part * s.beside_experts
     dense = 2 * tokens * inner * s.matrices / tp
@@ -126,8 +146,8 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     per_row = 4 * s.width + 2 * s.matrices * s.expert_feed_forward / layouts.expert_tensor
     whole = stream + attention + dense + part * routed * per_row
     frozen = np.where(s.trained < 1, 0.5, 1.0)  # inputs of frozen layers are not kept
-    whole = whole * frozen
-    entry = 2 * tokens * s.width / split
+    whole = whole * frozen * code.width / 2
+    entry = code.width * tokens * s.width / split
     kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
     kept = np.where(layouts.recompute == FULL, entry, kept)
     share = layouts.recompute_share

@@ -71,8 +71,8 @@ def attention(
     split = np.where(code.sequence_parallel > 0, tp, 1.0)
     norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
     turned = tokens * s.rope * 2 * s.head_size * (s.heads + s.kv_heads) / tp
-    elements = code.elementwise * 2 * np.stack(np.broadcast_arrays(norms, turned)).sum(axis=0)
-    seconds = streaming_time(machine, elements)
+    elements = np.stack(np.broadcast_arrays(norms, turned)).sum(axis=0)
+    seconds = streaming_time(machine, code.elementwise * code.width * elements)
     total.stream(seconds, 1.4 * seconds)
     # adapters beside the two products: their input is dropped out and read, their output added
     beside = tokens * (2 * s.width + (s.head_size * (2 * s.heads + 2 * s.kv_heads) + s.width) / tp)
@@ -93,7 +93,7 @@ def feed_forward(
     split = np.where(code.sequence_parallel > 0, tp, 1.0)
     norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
     activation = tokens * inner * s.matrices / tp
-    seconds = streaming_time(machine, code.elementwise * 2 * (norms + activation))
+    seconds = streaming_time(machine, code.elementwise * code.width * (norms + activation))
     total.stream(seconds, 1.6 * seconds)
     return total
 
@@ -111,7 +111,7 @@ def experts(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Ar
     total.product(machine, code, rows, inner * there, s.width, local)
     permuted = 4 * routed * s.width * code.routing
     activation = routed * inner * s.matrices * code.elementwise
-    seconds = streaming_time(machine, 2 * (permuted + activation) * there)
+    seconds = streaming_time(machine, code.width * (permuted + activation) * there)
     total.stream(seconds, 1.6 * seconds)
     return total
 

@@ -25,11 +25,6 @@ class Batch:
     """Which document of its row a token belongs to."""
 
 
-def micro_rows(wanted: int, rows: int) -> int:
-    """Rows of one micro-batch: the largest divisor of a process's ``rows`` up to ``wanted``."""
-    return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= max(wanted, 1))
-
-
 def to_device(rows: Rows, device: torch.device) -> Batch:
     """One batch on the device."""
     tokens, targets, documents = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from opencolossus.data.batch import Batch as Rows
+from opencolossus.plan.mode import micro_rows
 from opencolossus.train import batches, world
 from opencolossus.train.allocator import keep_freed_memory
 from opencolossus.train.engine import Sums
@@ -92,7 +93,7 @@ class Loop:
         """Gradients of the next batch; None if the step has to be taken again."""
         training = self.training
         rows = self._rows()
-        micro = batches.micro_rows(training.layout.micro_batch, len(rows))
+        micro = micro_rows(training.layout.micro_batch, len(rows))
         parts = batches.split(batches.to_device(rows, training.device), micro)
         sums = training.engine.gradients(parts)
         return Found(sums, self._expert_load())

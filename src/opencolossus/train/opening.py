@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
+from opencolossus.plan.facts import cpu_name
 from opencolossus.specs.units import COUNT, DURATION, SIZE, show
-from opencolossus.train import world
+from opencolossus.train import probe, world
 from opencolossus.train.board import Board
 from opencolossus.train.console import Progress
 from opencolossus.train.energy import Energy, meter
@@ -15,7 +17,7 @@ from opencolossus.train.gauges import Gauges
 from opencolossus.train.log import Log
 from opencolossus.train.machine import measure
 from opencolossus.train.parallel.layout import describe
-from opencolossus.train.precision import gpu_flops, matmul_rate, planned
+from opencolossus.train.precision import gpu_flops, planned
 from opencolossus.train.predict import Prediction, predict
 from opencolossus.train.setup import Training
 from opencolossus.train.telemetry import Sink, Telemetry
@@ -82,33 +84,39 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
         shown.note(f"resuming at step {training.position.step} of {run.steps}")
 
 
+def beginning(training: Training) -> dict[str, Any]:
+    """What the log tells of the start: enough to price the run again (`plan.own_run`)."""
+    found = {"step": training.position.step, "dtype": str(training.dtype)}
+    if training.device.type != "cpu":
+        return found
+    run = training.description.run
+    return found | {
+        "processes": world.size(),
+        "precision": planned(run, training.dtype),
+        "compiled": training.compiled,
+        "layout": training.layout.model_dump(),
+        "cpu": cpu_name(),
+        "facts": asdict(probe.found()),
+    }
+
+
 def expect(training: Training, shown: Progress) -> tuple[Prediction | None, float | None]:
     """What the planner expects here, and the FLOP/s that MFU is measured against.
 
     On a CPU that is its best matrix product, measured now; on a GPU the catalog's figure.
     """
-    on_cpu = training.device.type == "cpu"
-    peak = matmul_rate(training.dtype) if on_cpu else gpu_flops(training.device, training.dtype)
     precision = planned(training.description.run, training.dtype)
-    layout = training.layout if world.size() > 1 else None
-    machine = measure(training.dtype, training.device)
-    staged = _staged(training) if on_cpu else 0.0
-    found = predict(training.description, precision, machine, layout, staged)
+    machine = measure(training.device)
+    gpu = next(iter(machine.pools.values())).node.gpu
+    on_cpu = training.device.type == "cpu"
+    peak = gpu.flops[precision] if on_cpu else gpu_flops(training.device, training.dtype)
+    found = predict(training.description, precision, training.compiled, machine, training.layout)
     if isinstance(found, str):
         shown.note(f"no prediction: {found}")
         return None, peak
+    low, high = (show(t, DURATION, 3) for t in (found.interval.low, found.interval.high))
     shown.note(
-        f"predicted: {show(found.step_time, DURATION, 3)} per step, "
+        f"predicted: {show(found.step_time, DURATION, 3)} per step ({low} to {high}), "
         f"{show(found.memory, SIZE, 3)} (assumed: {'; '.join(found.assumptions) or 'nothing'})"
     )
     return found, peak
-
-
-def _staged(training: Training) -> float:
-    """Bytes of the copy that a checkpoint is written from: fp32 weights and moments.
-
-    On a GPU it lies in the host's memory, on a CPU beside the run.
-    """
-    moments = 2 if training.description.run.optimiser.name == "adamw" else 1
-    weights = sum(weight.numel() for weight in training.engine.weights.values())
-    return 4.0 * (1 + moments) * weights

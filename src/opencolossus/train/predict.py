@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opencolossus.plan import here, mode
+from opencolossus.plan.mode import Compiling
+from opencolossus.plan.plan import Interval
 from opencolossus.plan.search import search
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
@@ -18,6 +21,7 @@ class Prediction:
 
     step_time: float
     """s."""
+    interval: Interval
     memory: float
     """Bytes on the fullest device."""
     assumptions: tuple[str, ...]
@@ -27,22 +31,27 @@ class Prediction:
 def predict(
     description: Description,
     precision: Precision,
+    compiled: Compiling,
     machine: Cluster,
-    layout: Layout | None,
-    staged: float = 0.0,
+    layout: Layout,
 ) -> Prediction | str:
     """The planner's figures for this run, or the sentence in which it refuses.
 
     Args:
         precision: what the network computes in.
+        compiled: what of it is compiled.
         machine: where it runs, a device for each process.
-        layout: how the work is spread; the planner's own on one device.
-        staged: bytes of a checkpoint's copy that lie in the same memory.
+        layout: how the work is spread.
     """
+    layout = mode.whole_micro_batches(description.run, layout, _processes(machine))
     run = description.run.model_copy(update={"precision": precision, "layout": layout})
-    here = description.model_copy(update={"site": None, "cluster": machine, "run": run})
+    planned = description.model_copy(update={"site": None, "cluster": machine, "run": run})
     try:
-        plan = search(here, detail=False)
+        plan = search(planned, software=here.software(machine, compiled), detail=False)
     except UserError as error:
         return str(error)
-    return Prediction(plan.step_time, plan.memory.total + staged, plan.assumptions)
+    return Prediction(plan.step_time, plan.interval, plan.memory.total, plan.assumptions)
+
+
+def _processes(machine: Cluster) -> int:
+    return sum(pool.gpus for pool in machine.pools.values())

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from opencolossus.grok import fused
 from opencolossus.specs.document import Description
-from opencolossus.specs.errors import UserError
 from opencolossus.train import opening, replicas, result, setup, silent, world
 from opencolossus.train.claim import claim, describe
 from opencolossus.train.console import Progress, Silent
@@ -42,7 +41,7 @@ def train(
     Raises:
         UserError: anything that the person who asked can change, in one sentence.
     """
-    check(description)
+    description.run.told_data()
     start.connect(patience)
     shown = shown if world.rank() == 0 else Silent()
     with ExitStack() as stack:
@@ -62,7 +61,7 @@ def train(
             told = opening.telemetry(training, listeners)
             stack.callback(told.close)
             energy = opening.energy(training, shown)
-        told.event("start", step=training.position.step, dtype=str(training.dtype))
+        told.event("start", **opening.beginning(training))
         # Before this there is nothing to save: a signal ends the program as usual.
         with listening() as stop, silent.named(lambda: f"after step {training.position.step}"):
             kind = ReplicaLoop if replicas.wanted() else Loop
@@ -74,19 +73,6 @@ def train(
         for sentence in found.sentences():
             shown.note(sentence)
     return found
-
-
-def check(description: Description) -> None:
-    """Refuse what can be planned but not trained.
-
-    Raises:
-        UserError: the description names no data.
-    """
-    if description.run.data is None:
-        raise UserError(
-            "run.data is missing: give run.data.corpus (chitchat), or run.data.path (a folder of "
-            ".txt, .jsonl or .parquet)"
-        )
 
 
 def conclude(loop: Loop, reason: str, prediction: Prediction | None) -> Result:

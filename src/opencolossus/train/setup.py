@@ -11,6 +11,7 @@ from opencolossus.data.loader import Loader
 from opencolossus.data.prepare import Prepared, open_prepared, prepare
 from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.grok import fused
+from opencolossus.plan.mode import Compiling
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Layout
@@ -23,7 +24,7 @@ from opencolossus.train.guard import Guard
 from opencolossus.train.parallel import start
 from opencolossus.train.parallel.groups import Groups
 from opencolossus.train.parallel.setting import Setting
-from opencolossus.train.precision import Compiling, compiles, compute_type
+from opencolossus.train.precision import compiles, compute_type
 from opencolossus.train.state import Position, State, check_model
 
 
@@ -160,7 +161,7 @@ def _found_out(
     if saved is not None:
         return getattr(torch, saved.dtype), saved.compiled
     return (
-        world.from_first(compute_type(run.precision, model, device)),
+        world.from_first(compute_type(run.precision, device)),
         world.from_first(compiles(run, model, device)),
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from opencolossus.plan.mode import Compiling
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
-from opencolossus.train.precision import Compiling
 from opencolossus.version import __version__
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from opencolossus.plan.mode import plain_layout
 from opencolossus.plan.ranked import ranked
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Layout, Run
 from opencolossus.train.parallel.layout import describe, fault, parse, sizes
-
-TOKENS_AT_ONCE = 16_384
-"""Tokens of a micro-batch where nobody names its size: enough rows to keep a device busy."""
 
 
 def choose(
@@ -33,10 +31,10 @@ def choose(
     if asked is not None:
         layout = parse(asked, run.layout)
         named = run.layout is not None or "mb=" in asked
-        return (layout if named else _with_micro_batch(layout, run, processes)), "as asked for"
+        return (layout if named else plain_layout(run, layout, processes)), "as asked for"
     if run.layout is not None:
         return run.layout, "as described"
-    plain = _with_micro_batch(Layout(), run, processes)
+    plain = plain_layout(run, Layout(), processes)
     if machine is None:
         return plain, "data parallel"
     try:
@@ -71,14 +69,3 @@ def planned(description: Description, processes: int, machine: Cluster) -> Layou
 def told(layout: Layout, why: str, processes: int) -> str:
     """A sentence for the user."""
     return f"layout of {processes} processes: {describe(layout)} ({why})"
-
-
-def _with_micro_batch(layout: Layout, run: Run, processes: int) -> Layout:
-    return layout.model_copy(update={"micro_batch": _rows(run, layout, processes)})
-
-
-def _rows(run: Run, layout: Layout, processes: int) -> int:
-    inner = layout.tensor_parallel * layout.context_parallel * layout.pipeline_parallel
-    each = max(run.batch_sequences // max(processes // inner, 1), 1)
-    stages = layout.pipeline_parallel * layout.virtual_stages
-    return max(min(TOKENS_AT_ONCE // run.sequence, each // stages), 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opencolossus.plan.mode import micro_rows
 from opencolossus.specs.errors import UserError, did_you_mean
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
-from opencolossus.train.batches import micro_rows
 
 SHORT = {
     "tp": "tensor_parallel",

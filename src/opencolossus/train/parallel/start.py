@@ -18,7 +18,6 @@ from opencolossus.train.machine import measure
 from opencolossus.train.parallel import float8, groups
 from opencolossus.train.parallel.check import check
 from opencolossus.train.parallel.choose import choose, is_open, told
-from opencolossus.train.precision import compute_type
 
 PATIENCE = 600.0
 """Seconds after which a process that does not answer is given up."""
@@ -66,8 +65,7 @@ def start(
         float8.check(device())
     machine = None
     if is_open(run, asked, processes):
-        here = device()
-        machine = measure(world.from_first(compute_type(run.precision, model, here)), here)
+        machine = measure(device())
     chosen = world.first_does(lambda: choose(description, asked, processes, machine))
     layout, why = world.from_first(chosen or (Layout(), ""))
     sizes = check(layout, model, run, processes)

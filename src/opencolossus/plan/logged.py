@@ -1,0 +1,121 @@
+"""A run of our own trainer on a CPU, read from its folder and priced again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opencolossus.plan import here, mode
+from opencolossus.plan.facts import Facts
+from opencolossus.plan.pricing import Pricing
+from opencolossus.specs import catalog
+from opencolossus.specs.cluster import Cluster
+from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
+from opencolossus.specs.run import Layout
+from opencolossus.specs.software import Calibration, Software
+from opencolossus.step.layouts import Layouts
+
+WARM_UP = 5
+"""First steps, which allocate and compile."""
+FEWEST = 3
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a run was, and its usual step."""
+
+    folder: Path
+    description: Description
+    began: Event
+    """Of the log: what the run decided and what the machine reached at its start."""
+    seconds: float
+
+    @property
+    def processes(self) -> int:
+        """Of the run, all on one machine."""
+        return int(self.began["processes"])
+
+    @property
+    def cpu(self) -> str:
+        """Name of the processor."""
+        return str(self.began["cpu"])
+
+    @cached_property
+    def software(self) -> Software:
+        """Our own trainer, in the mode that the run was in."""
+        found: Software = catalog.entry("software", mode.ON_CPU[self.began["compiled"]])
+        return found
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The machine, as it was measured when the run began."""
+        return here.several(self.processes, self.processes, Facts(**self.began["facts"]))
+
+    def error(self, calibration: Calibration) -> float:
+        """Logarithm of the predicted over the measured step time."""
+        run = self.description.run.model_copy(update={"precision": self.began["precision"]})
+        layout = Layout.model_validate(self.began["layout"])
+        layout = mode.whole_micro_batches(run, layout, self.processes)
+        pool, model = self.cluster.pools["here"], self.description.model
+        pricing = Pricing.of(model, run, self.cluster, pool, self.software, calibration)
+        data = self.processes // mode.inner(layout)
+        one = Layouts.of(layout, data, run.batch_sequences)
+        cost, _ = pricing.detail(one, pool.node.gpu.tdp, pool.gpus)
+        return float(np.log(np.ravel(cost.time)[0] / self.seconds))
+
+
+def read(folder: Path) -> Logged:
+    """A run from its folder.
+
+    Raises:
+        UserError: it is none, was not on a CPU, or has too few steps.
+    """
+    events = _events(folder / "log.jsonl")
+    began = [e for e in events if e.get("event") == "start"]
+    if not began or "facts" not in began[-1]:
+        raise UserError(
+            f"{folder}: its log does not say what the machine reached; only runs on CPUs do, of "
+            "this version or later"
+        )
+    steps = _last_start(events)
+    if len(steps) < WARM_UP + FEWEST:
+        need = WARM_UP + FEWEST
+        raise UserError(
+            f"{folder}: {len(steps)} steps are too few to measure; at least {need} are needed"
+        )
+    text = (folder / "description.json").read_text(encoding="utf-8")
+    description = Description.model_validate_json(text)
+    return Logged(folder, description, began[-1], float(np.median(steps[WARM_UP:])))
+
+
+def _last_start(events: list[Event]) -> list[float]:
+    """Seconds of the steps since the run was last started."""
+    steps: list[float] = []
+    for event in events:
+        if event.get("event") == "start":
+            steps = []
+        if event.get("event") == "step" and "seconds" in event:
+            steps.append(event["seconds"])
+    return steps
+
+
+def _events(log: Path) -> list[Event]:
+    """Lines of a run's log; a torn last line is left out."""
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{log} cannot be read: {error.strerror or error}") from None
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
