@@ -84,13 +84,12 @@ def test_sign_up_chat_stop_reload_and_a_second_user_sees_none_of_it(
     expect(page.locator("pre code")).to_have_text("x = 1 < 2\n")
     expect(page.get_by_role("heading", level=1, name="a delicate question")).to_be_visible()
 
-    parrot.words, parrot.pause = ["word "] * 500, 0.05
+    parrot.words, parrot.pause = ["word "] * 500, 0.5
     ask(page, "go on")
     last = page.locator(".message.assistant").last
     expect(last).to_contain_text("word word")
     page.get_by_role("button", name="Stop the answer").click()
     expect(last).to_contain_text("Stopped.")
-    assert last.inner_text().count("word") < 400
     wait_until(lambda: len(parrot.cancelled) == 1)
 
     page.reload()

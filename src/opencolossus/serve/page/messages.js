@@ -7,7 +7,7 @@ export function sends(event) {
 
 export function messageElement(turn, answer) {
   const who = turn.role === "user" ? "You" : "The model";
-  const body = element("div", { className: "body" });
+  const body = element("div", { className: "body", dir: "auto" });
   fill(body, turn);
   const tools = element("div", { className: "tools" });
   tools.append(iconButton("i-copy", "Copy", (button) => copy(turn.content, button)));
@@ -40,7 +40,7 @@ export function fillHtml(body, html) {
 }
 
 function edit(message, turn, answer) {
-  const field = element("textarea", { value: turn.content, rows: Math.min(8, turn.content.split("\n").length + 1) });
+  const field = element("textarea", { value: turn.content, dir: "auto", rows: Math.min(8, turn.content.split("\n").length + 1) });
   field.setAttribute("aria-label", "Edit the message");
   const cancel = element("button", { className: "plain", textContent: "Cancel", type: "button" });
   const send = element("button", { className: "primary", textContent: "Send" });

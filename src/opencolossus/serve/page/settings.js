@@ -41,6 +41,7 @@ async function showKeys() {
     const text = element("span", {}, element("strong", { textContent: key.name }), " ",
       element("code", { textContent: `${key.hint}…` }), " ", element("span", { className: "quiet", textContent: used + ends }));
     return element("li", {}, text, iconButton("i-bin", `Delete the key ${key.name}`, () => page.attempt(async () => {
+      if (!(await confirmed(`Delete the key “${key.name}”?`, "Programs that use it are shut out from then on.", "Delete"))) return;
       await api(`DELETE /app/keys/${key.id}`);
       await showKeys();
     })));
@@ -56,7 +57,7 @@ export function setUpSettings(given) {
   $("new-key").addEventListener("submit", (event) => {
     event.preventDefault();
     page.attempt(async () => {
-      const made = await api("POST /app/keys", { name: $("key-name").value });
+      const made = await api("POST /app/keys", { name: $("key-name").value, days: Number($("key-days").value) || null });
       $("key-name").value = "";
       $("key-secret").textContent = made.secret;
       $("key-made").hidden = false;

@@ -14,7 +14,7 @@ export function showTalks() {
   const list = $("talks");
   list.replaceChildren(
     ...state.talks.map((talk) => {
-      const open = element("button", { className: "open" }, element("span", { textContent: talk.title }));
+      const open = element("button", { className: "open" }, element("span", { textContent: talk.title, dir: "auto" }));
       open.addEventListener("click", () => { location.hash = `#/${talk.id}`; closeSide(); });
       const tools = element("div", { className: "tools" },
         iconButton("i-edit", `Rename ${talk.title}`, () => rename(talk)),

@@ -5,6 +5,8 @@ import { $, announce, element } from "./parts.js";
 import { loadTalks, showTalks } from "./side.js";
 import { attempt, problem, question, state } from "./state.js";
 
+const LONGEST = 100_000; // as the server's
+
 export async function route() {
   const id = location.hash.replace(/^#\//, "");
   if (state.talk?.id === id && id) return;
@@ -53,6 +55,9 @@ $("ask").addEventListener("submit", (event) => {
   const content = question.value.trim();
   if (content && !state.answering) answer({ content });
 });
+$("ideas").addEventListener("click", (event) => {
+  if (event.target.matches("button") && !state.answering) answer({ content: event.target.textContent });
+});
 $("stop").addEventListener("click", stopAnswer);
 
 export function stopAnswer() {
@@ -61,6 +66,10 @@ export function stopAnswer() {
 
 async function answer(body) {
   if (state.answering) return;
+  if (body.content?.length > LONGEST) {
+    problem(`The message has ${body.content.length.toLocaleString()} characters; ${LONGEST.toLocaleString()} can be sent at once.`);
+    return;
+  }
   problem("");
   const stopper = new AbortController();
   setAnswering(stopper);
@@ -108,7 +117,7 @@ function take(event, talk, body, shown) {
       $("messages").append(element("p", { className: "note", textContent: text }));
     }
     const writing = element("article", { className: "message assistant writing" },
-      element("h2", { className: "hidden-text", textContent: "The model says:" }), element("div", { className: "body" }));
+      element("h2", { className: "hidden-text", textContent: "The model says:" }), element("div", { className: "body", dir: "auto" }));
     writing.setAttribute("aria-busy", "true");
     $("messages").append(writing);
     announce("The model is answering");
@@ -164,4 +173,11 @@ function nearBottom() {
 
 export function toBottom(always = false) {
   if (always || nearBottom()) $("scroll").scrollTop = $("scroll").scrollHeight;
+  showLatest();
 }
+
+function showLatest() {
+  $("latest").hidden = nearBottom();
+}
+$("scroll").addEventListener("scroll", showLatest, { passive: true });
+$("latest").addEventListener("click", () => { toBottom(true); question.focus(); });
