@@ -25,7 +25,7 @@ def test_json_is_a_plan() -> None:
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan["gpus"] > 20_000
-    assert plan["version"] == 2
+    assert plan["version"] == 3
 
 
 def test_the_schema_of_a_plan_fits_the_plan() -> None:

@@ -90,7 +90,7 @@ def test_assumptions_are_named(plan: Plan) -> None:
 def test_a_plan_survives_json(plan: Plan) -> None:
     again = Plan.model_validate_json(plan.model_dump_json())
     assert again == plan
-    assert json.loads(plan.model_dump_json())["version"] == 2
+    assert json.loads(plan.model_dump_json())["version"] == 3
 
 
 def test_more_power_is_never_slower(make: Make) -> None:

@@ -81,6 +81,7 @@ def plan(
         energy=power.facility * days * DAY,
         dollars=dollars,
         hardware_dollars=hardware(parts),
+        rent_dollars=rent(parts, days),
         interval=interval,
         deadline=survive.deadline(
             max(filter(None, (run.start, fleet.day)), default=None),
@@ -147,6 +148,13 @@ def hardware(parts: Sequence[Part]) -> float | None:
             return None
         total += node.price * part.gpus / node.gpus
     return total
+
+
+def rent(parts: Sequence[Part], days: float) -> float | None:
+    """What the GPUs at work cost in ``days``; none where they are not, or not all, rented."""
+    prices = [part.found.pricing.pool.gpu_hour for part in parts]
+    each = [p * part.gpus for p, part in zip(prices, parts, strict=True) if p is not None]
+    return sum(each) * days * 24.0 if len(each) == len(parts) else None
 
 
 def pool_share(fleet: Fleet, part: Part, sequences: float) -> PoolShare:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from opencolossus.specs.run import Layout
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Frozen(BaseModel):
@@ -208,6 +208,8 @@ class Plan(Frozen):
     """Energy, fuel, generators' rent and water of the run; the machines are not in it."""
     hardware_dollars: float | None
     """What the servers cost new, where a price is known."""
+    rent_dollars: float | None = None
+    """Rent of the GPUs at work over the run, where the description tells what an hour costs."""
     interval: Interval
     deadline: Deadline | None
     pools: tuple[PoolShare, ...]

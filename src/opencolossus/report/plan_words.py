@@ -183,9 +183,11 @@ def _span(value: float) -> str:
 
 def _cost(plan: Plan) -> str:
     known = []
+    if plan.rent_dollars is not None:
+        known.append(f"{show(plan.rent_dollars, MONEY, 3)} of rent")
     if plan.dollars > 0:
         known.append(f"{show(plan.dollars, MONEY, 3)} for energy and water")
-    if plan.hardware_dollars is not None:
+    if plan.hardware_dollars is not None and plan.rent_dollars is None:
         known.append(f"the servers cost {show(plan.hardware_dollars, MONEY, 3)} new")
     return "; ".join(known) or "not known: the description gives no prices"
 

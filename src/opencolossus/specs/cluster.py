@@ -15,6 +15,7 @@ from opencolossus.specs.hardware import Fabric, Node, Rack
 from opencolossus.specs.quantities import (
     Fraction,
     NonNegativeDuration,
+    NonNegativeMoney,
     PositiveBandwidth,
     Ratio,
 )
@@ -60,6 +61,8 @@ class Pool(Spec):
     """In order of time; all GPUs are there from the start if left out."""
     acceptance: NonNegativeDuration = 0.0
     """Tests between arrival and the first day of training."""
+    gpu_hour: NonNegativeMoney | None = None
+    """Price of one GPU for an hour, where they are rented."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
