@@ -10,7 +10,9 @@ import pytest
 from opencolossus.train.allocator import keep_freed_memory
 
 COUNT = """
-import resource, torch
+import ctypes, resource, torch
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: every page is asked for by itself
+torch.set_num_threads(1)
 from opencolossus.train.allocator import keep_freed_memory
 if {kept}:
     keep_freed_memory()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_run import ONE_THREAD
 
 SPEC = """
 name: memory
@@ -55,7 +56,9 @@ def test_a_run_takes_the_memory_that_the_planner_says(
         )
     )
     command = [sys.executable, "-m", "opencolossus", "train", str(spec), "--out", "run"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=250)
+    subprocess.run(
+        command, cwd=tmp_path, env=ONE_THREAD, check=True, capture_output=True, timeout=800
+    )
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["memory"] > 1e9
     assert result["predicted_memory"] == pytest.approx(result["memory"], rel=0.15)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from small_run import events, losses
 
 from opencolossus.specs.errors import UserError
+from opencolossus.train import loop, saver
 from opencolossus.train.checkpoint import Store, read_weights
 from opencolossus.train.console import Silent
-from opencolossus.train.loop import Loop
+from opencolossus.train.loop import Found, Loop
 from opencolossus.train.run import train
 
 
@@ -86,12 +88,22 @@ def test_resume_falls_back_from_a_damaged_checkpoint_aloud(undisturbed, describe
     assert "resuming at step 10 of 20" in heard.notes
 
 
-def test_a_limit_on_time_ends_the_run_and_its_schedule(describe, tmp_path, heard):
+def test_a_limit_on_time_ends_the_run_and_its_schedule(describe, tmp_path, heard, monkeypatch):
+    now, gradients = [100.0], Loop._gradients
+
+    def in_an_eighth_of_a_second(self: Loop) -> Found | None:
+        now[0] += 0.125
+        return gradients(self)
+
+    monkeypatch.setattr(Loop, "_gradients", in_an_eighth_of_a_second)
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+    for module in (loop, saver):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(saver, "save_interval", lambda stall: 60.0)
     result = train(describe("run.tokens=1B", "run.time_limit=3 s"), tmp_path, heard)
-    assert result.reason == "time limit"
-    assert result.elapsed < 4.5
+    assert (result.reason, result.step, result.elapsed) == ("time limit", 24, 3.0)
     rates = [e["learning_rate"] for e in events(tmp_path, "step")]
-    assert rates[-1] < 0.3, "the cosine has come down"
+    assert rates[-1] < 0.15, "the cosine has come down"
 
 
 def test_a_second_run_does_not_overwrite_the_first(undisturbed, describe, heard):

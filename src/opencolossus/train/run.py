@@ -42,9 +42,10 @@ def train(
         UserError: anything that the person who asked can change, in one sentence.
     """
     description.run.told_data()
-    start.connect(patience)
-    shown = shown if world.rank() == 0 else Silent()
     with ExitStack() as stack:
+        stack.enter_context(world.leaving())
+        start.connect(patience)
+        shown = shown if world.rank() == 0 else Silent()
         with silent.named(lambda: "before the first step"):
             chosen, groups = start.start(description, layout, patience, shown.note)
             hold = held(folder, world.restarted(), shown.note)

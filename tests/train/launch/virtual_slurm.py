@@ -40,6 +40,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SlurmctldTimeout=30
 SlurmdTimeout=10
+SlurmdParameters=config_overrides
 KillWait=30
 MessageTimeout=10
 TCPTimeout=2
@@ -113,9 +114,17 @@ class VirtualSlurm:
 
     def kill_node(self, name: str) -> None:
         """Let a node die as in a power cut: its daemon and all that it runs, at once."""
-        self._daemons.pop(name).kill()
-        for pid in self._processes_of(name):
-            _kill(pid)
+        daemon = self._daemons.pop(name)
+        daemon.kill()
+        daemon.wait()
+
+        def gone() -> bool:
+            left = self._processes_of(name)
+            for pid in left:
+                _kill(pid)
+            return not left
+
+        self.wait(gone, f"the end of {name}'s processes")
 
     def stop(self) -> None:
         """End everything that was started here, by process id."""
