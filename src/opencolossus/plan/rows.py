@@ -114,7 +114,7 @@ def read_table(path: Path) -> list[Row]:
                 )
             return [Row(dict(row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a table: {error}") from None
+        raise UserError(f"{path} cannot be read as a table: {_why(error)}") from None
 
 
 def read_rules(path: Path) -> Rules:
@@ -126,7 +126,7 @@ def read_rules(path: Path) -> Rules:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {_why(error)}") from None
     return Rules(data["platforms"], data["software"], data["by_year"], data["models"])
 
 
@@ -143,6 +143,11 @@ def platform(row: Row, rules: Rules) -> dict[str, Any]:
         if all(re.search(entry[k], text, re.IGNORECASE) for k, text in where.items() if k in entry):
             return entry
     raise UnusableError(f"GPU {row.text('gpu')!r} is not known")
+
+
+def _why(error: Exception) -> str:
+    """What the system says, without its number and a path that was said."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def software(row: Row, rules: Rules) -> str:

@@ -140,7 +140,8 @@ def _alternatives(plan: Plan, whole: bool) -> Table | None:
         return None
     columns = (("change", "left"), ("speed", "right"), ("why", "left"))
     table = _titled("What lost, and why (shares of the chosen step)", columns)
-    for other in plan.alternatives if whole else plan.alternatives[:FEW_ALTERNATIVES]:
+    few = plan.alternatives if whole else plan.alternatives[:FEW_ALTERNATIVES]
+    for other in sorted(few, key=lambda other: -(other.tokens_per_second or 0.0)):
         speed = words.compared(plan, other.tokens_per_second)
         table.add_row(escape(other.change), speed, escape(other.why))
     return table
