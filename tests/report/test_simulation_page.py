@@ -272,6 +272,15 @@ def test_the_command_line_writes_record_and_page(tmp_path: Path) -> None:
         (["calendar.end=2024-06-01"], "end (2024-06-01) must not be before start"),
         (["run.start=2025-01-01"], "run.start (2025-01-01) comes after calendar.end"),
         (["calendar=null"], "simulate needs a calendar"),
+        (["calendar.seed=-1"], "calendar.seed: is -1, but must be at least 0"),
+        (
+            ["site.orders=[{start: yesterday, duration: 3 h, reduction: 25 %}]"],
+            "site.orders.0.start: 'yesterday' is not a moment like 2025-07-15 15:00",
+        ),
+        (
+            ["site.orders=[{start: 2024-07-05T15:00Z, duration: 3 h, reduction: 25 %}]"],
+            "without a time zone",
+        ),
         (["site.climate.months=[{dry_bulb: 5 °C, wet_bulb: 4 °C, swing: 9}]"], "climate.months"),
         (
             [

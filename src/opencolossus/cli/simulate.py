@@ -52,8 +52,9 @@ def simulate(
 
     Writes the record (Parquet), a summary and a page (index.html) into one folder, all or none.
     """
-    from opencolossus.report import simulation_page, simulation_story
+    from opencolossus.report import page, simulation_page, simulation_story
 
+    page.plotly()  # what is missing should be told before hours of playing
     with console(stderr=True).status("planning and playing"):
         record = _play(spec, sets, seed, runs, on, least_cost)
     folder = out or Path("out") / spec.stem

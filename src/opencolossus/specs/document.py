@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import NonNegativeInt, model_validator
 
 from opencolossus.specs.base import Spec
 from opencolossus.specs.cluster import Cluster
@@ -21,7 +21,7 @@ class Calendar(Spec):
     start: date
     end: date
     """Last day played."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _forward(self) -> Self:

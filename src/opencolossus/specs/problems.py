@@ -38,6 +38,10 @@ _WANTED = {
     "date_parsing": "a date like 2024-07-01",
     "date_from_datetime_parsing": "a date like 2024-07-01",
     "date_from_datetime_inexact": "a date like 2024-07-01",
+    "datetime_type": "a moment like 2025-07-15 15:00",
+    "datetime_parsing": "a moment like 2025-07-15 15:00",
+    "datetime_from_date_parsing": "a moment like 2025-07-15 15:00",
+    "timezone_naive": "a moment of local time like 2025-07-15 15:00, without a time zone",
     "path_type": "a path",
 }
 

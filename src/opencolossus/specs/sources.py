@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NaiveDatetime, NonNegativeInt, PositiveInt, model_validator
 
 from opencolossus.specs.base import Spec
 from opencolossus.specs.quantities import (
@@ -157,7 +157,7 @@ PowerSource = Annotated[Grid | Generators | Battery, Field(discriminator="kind")
 class Order(Spec):
     """The utility asks for less, for some hours (demand response)."""
 
-    start: datetime
+    start: NaiveDatetime
     """Local time."""
     duration: PositiveDuration
     reduction: Annotated[Fraction, Field(gt=0)]
@@ -175,6 +175,6 @@ class Outage(Spec):
     """A source fails at once, without notice."""
 
     source: str
-    start: datetime
+    start: NaiveDatetime
     """Local time."""
     duration: PositiveDuration

@@ -53,7 +53,10 @@ class Ray:
             self._ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise UserError(f"no Ray cluster answers at {address}: {reason}") from None
+            raise UserError(
+                f"no Ray cluster answers at {address}: {reason}; if it asks for a token, "
+                f"set the same RAY_AUTH_TOKEN here"
+            ) from None
 
     def map(self, function: Callable[[int], Any], seeds: Iterable[int], /) -> list[Any]:
         """Results of ``function`` for all seeds, in order; the function travels once."""
