@@ -71,16 +71,25 @@ def _entries(console: Console, kind: str) -> None:
 
 def _entry(console: Console, kind: str, name: str) -> None:
     spec, facts = catalog.entry(kind, name), catalog.facts(kind, name)
+    if kind == "sites":  # its weather, three numbers a month, is an entry of its own
+        facts = {path: fact for path, fact in facts.items() if not path.startswith("climate.")}
     table = Table(title=escape(spec.name), title_justify="left", box=None, pad_edge=False)
-    for column in ("field", "value", "evidence", "source", "note"):
-        table.add_column(column, overflow="fold")
+    for column in ("field", "value", "evidence"):
+        table.add_column(column, no_wrap=True, overflow="fold")
+    table.add_column("source: note", overflow="fold")
     cited: dict[str, Any] = {}
+    part = ""
     for path, fact in facts.items():
-        key = fact.source.key if fact.source else ""
+        above, _, field = path.rpartition(".")
+        if above != part:
+            table.add_row(f"[bold]{above}[/]")
+            part = above
+        told = [fact.source.key] if fact.source else []
         if fact.source:
-            cited[key] = fact.source
+            cited[fact.source.key] = fact.source
         grade = f"[{_STYLE[fact.evidence]}]{fact.evidence}[/]"
-        table.add_row(path, escape(str(fact.value)), grade, key, escape(fact.note))
+        about = escape(": ".join([*told, fact.note] if fact.note else told))
+        table.add_row("  " * bool(above) + field, escape(str(fact.value)), grade, about)
     console.print(table)
     _more(console, kind, spec)
     for key, source in cited.items():
@@ -90,6 +99,8 @@ def _entry(console: Console, kind: str, name: str) -> None:
 
 def _more(console: Console, kind: str, spec: Any) -> None:
     """What follows from the entry."""
+    if kind == "sites":
+        console.print(f"climate: {escape(spec.climate.name)}, see 'colossus catalog climates'")
     if kind == "models":
         total, active = spec.parameters / 1e9, spec.active_parameters / 1e9
         console.print(f"\nparameters {total:.4g} B, active {active:.4g} B [blue]derived[/]")
