@@ -22,7 +22,17 @@ OWN = 8
 """Cuts that are tried because they are the best for one kind alone."""
 SLOWEST = 0.25
 """Layouts slower than this share of a kind's fastest are left out."""
-CUT = ("tensor", "context", "pipeline", "virtual", "expert", "zero", "schedule")
+CUT = {
+    "tensor": 512,
+    "context": 512,
+    "pipeline": 512,
+    "virtual": 512,
+    "expert": 512,
+    "shard_group": 512,
+    "zero": 4,
+    "schedule": 4,
+}
+"""What makes a cut, and how many values each can have; together less than 63 bits."""
 
 Indices = NDArray[np.int64]
 
@@ -30,8 +40,8 @@ Indices = NDArray[np.int64]
 def keys(layouts: Layouts) -> Indices:
     """One integer per layout that tells its cut."""
     key = np.zeros(layouts.tensor.shape, dtype=np.int64)
-    for name in CUT:
-        key = key * 512 + np.asarray(getattr(layouts, name)).astype(np.int64)
+    for name, values in CUT.items():
+        key = key * values + np.asarray(getattr(layouts, name)).astype(np.int64)
     return key
 
 

@@ -35,13 +35,17 @@ class Axes:
     zero: Sequence[int]
     recompute: Sequence[float]
     schedule: Sequence[float]
-    shard_group: Sequence[int] = (0,)
-    """One value: ranks that share states, 0 for all."""
+    shard_group: int = 0
+    """Ranks that share states, 0 for all."""
+    hybrid: int = 0
+    """Fully sharded weights are also tried in groups that fill a scale-up domain of so many GPUs,
+    replicas of each other (HSDP, Zhao et al. 2023, section 3.2.2); 0: they are not."""
 
     @property
     def size(self) -> int:
         """Points of the grid, invalid ones included."""
-        return int(np.prod([len(getattr(self, name)) for name in self.__dataclass_fields__]))
+        tried = (getattr(self, name) for name in self.__dataclass_fields__)
+        return int(np.prod([len(values) for values in tried if not isinstance(values, int)]))
 
 
 def axes(model: Model, run: Run, node: Node, gpus: int, schedules: Sequence[str]) -> Axes:
@@ -69,6 +73,7 @@ def axes(model: Model, run: Run, node: Node, gpus: int, schedules: Sequence[str]
         zero=[1, 2, 3],
         recompute=sorted(RECOMPUTE.values()),
         schedule=[SCHEDULES[name] for name in schedules],
+        hybrid=node.scale_up_domain if gpus > node.scale_up_domain else 0,
     )
 
 
@@ -84,7 +89,7 @@ def pinned(layout: Layout, schedules: Sequence[str]) -> Axes:
         zero=[layout.zero],
         recompute=[RECOMPUTE[layout.recompute]],
         schedule=[SCHEDULES[name] for name in schedules],
-        shard_group=[layout.shard_group],
+        shard_group=layout.shard_group,
     )
 
 
@@ -119,9 +124,24 @@ def lattice(grid: Axes, layers: int, batch: int, gpus: int) -> Layouts:
         recompute_share=1.0,
         schedule=pipes[2][pipe],
         expert_tensor=np.where(expert > 1, 1.0, tensor),
-        shard_group=float(grid.shard_group[0]),
+        shard_group=float(grid.shard_group),
     )
-    return spread(found, batch, gpus)
+    found = spread(found, batch, gpus)
+    return Layouts.join([found, in_domains(found, grid.hybrid)]) if grid.hybrid else found
+
+
+def in_domains(layouts: Layouts, domain: int) -> Layouts:
+    """Those with fully sharded weights whose sharers can be cut into groups inside a domain.
+
+    The groups must divide the ranks that hold the same weights, experts included.
+    """
+    share = np.floor(domain / layouts.tensor)
+    replicas = layouts.replicas
+    good = (layouts.zero >= 3) & (share > 1) & (replicas > share)
+    good &= np.mod(replicas, np.maximum(share, 1.0)) == 0
+    experts = layouts.expert_replicas
+    good &= np.mod(experts, np.clip(share, 1.0, experts)) == 0
+    return replace(layouts, shard_group=share).take(good)
 
 
 def _product(*values: Sequence[float]) -> list[Array]:

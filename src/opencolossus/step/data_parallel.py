@@ -116,9 +116,10 @@ def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     overlaps = code.overlap_gradients + code.overlap_weights > 0
     extra = np.where(overlaps, extra, 2 * gather + reduce)
     stage = np.minimum(slots(s.layers, layouts), s.layers)
-    across = _across_groups(s, machine, code, layouts)
+    across = _across_groups(s, machine, code, layouts) / code.gather
+    beside = stage * backward * overlaps  # the last backward pass
     alone = layouts.micro_batches * stage * extra + gather + reduce
-    return alone * code.gather + across
+    return (alone + _uncovered(across, beside)) * code.gather
 
 
 def _exchange_layer(
@@ -126,16 +127,21 @@ def _exchange_layer(
 ) -> Array:
     seconds = gather_time(machine, layouts.sharers, _stride(layouts), dense * width, ports)
     stride = layouts.expert * layouts.expert_tensor
-    experts = gather_time(machine, layouts.expert_replicas, stride, routed * width, ports)
+    experts = gather_time(machine, layouts.expert_sharers, stride, routed * width, ports)
     return seconds + np.where(routed > 0, experts, 0.0)
 
 
 def _across_groups(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:
     """Hybrid sharding: gradients of each shard are added up over the groups, once per step."""
-    others = layouts.replicas / layouts.sharers
-    dense, _ = local_weights(s, layouts)
-    stride = _stride(layouts) * layouts.sharers
-    return 2 * TAIL * gather_time(machine, others, stride, dense * code.gradient / layouts.sharers)
+    dense, routed = local_weights(s, layouts)
+    dense, routed = dense * s.trained, routed * s.trained
+    share, stride = layouts.sharers, _stride(layouts)
+    others = layouts.replicas / share
+    seconds = gather_time(machine, others, stride * share, dense * code.gradient / share)
+    ways, apart = layouts.expert_sharers, layouts.expert * layouts.expert_tensor
+    others = layouts.expert_replicas / ways
+    experts = gather_time(machine, others, apart * ways, routed * code.gradient / ways)
+    return 2 * (seconds + np.where(routed > 0, experts, 0.0))
 
 
 __all__ = ["FULL", "exposed", "joined"]

@@ -68,6 +68,12 @@ class Layouts(Columns):
         ranks = self.tensor * self.context * self.data
         return np.maximum(ranks / (self.expert * self.expert_tensor), 1.0)
 
+    @property
+    def expert_sharers(self) -> Array:
+        """Ranks that states of experts are sharded over under ZeRO."""
+        limit = np.where(self.shard_group > 0, self.shard_group, np.inf)
+        return np.minimum(self.expert_replicas, limit)
+
     @staticmethod
     def of(layout: Layout, data: int, batch: int, schedule: str = "1f1b") -> Layouts:
         """One layout as written in a description, with ``data`` replicas of ``batch`` sequences."""

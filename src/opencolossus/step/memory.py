@@ -61,11 +61,7 @@ class _States:
         self.dense = self.blocks + tables / split
         self.routed = shapes.routed_weights(s) * share / ways
         self.sharers = layouts.sharers
-        self.routed_sharers = np.where(
-            layouts.shard_group > 0,
-            np.minimum(layouts.expert_replicas, layouts.shard_group),
-            layouts.expert_replicas,
-        )
+        self.routed_sharers = layouts.expert_sharers
 
     def sharded(self, sharded: NDArray[np.bool_]) -> Array:
         """Weights held where ``sharded`` says that the kind is shared out."""

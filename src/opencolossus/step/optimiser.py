@@ -37,7 +37,7 @@ def optimiser_time(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> 
     blocks = block_weights(s, layouts)
     sharded = layouts.zero >= 1
     share = np.where(sharded, layouts.sharers, 1.0)
-    routed_share = np.where(sharded, layouts.expert_replicas, 1.0)
+    routed_share = np.where(sharded, layouts.expert_sharers, 1.0)
     bytes_ = ADAM_BYTES * dense / share + ADAM_BYTES * routed / routed_share
     if not code.muon.any():
         return streaming_time(machine, bytes_ * s.trained)
