@@ -13,12 +13,14 @@ help:  ## Say what there is to make
 demo: $(VENV)/.demo  ## Plan Memphis, simulate its build-out, train a small Grok, let it speak
 	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh "$(OUT)"
 
-test: $(VENV)/.dev  ## Check types, style and floors, and run every test
+test: lint  ## Check types, style and floors, and run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## Check types, style and floors alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
 
 docs: $(VENV)/.dev  ## Write the generated pages of docs/ anew
 	$(BIN)/colossus validate --write docs
