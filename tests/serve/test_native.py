@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencolossus.grok.model import Grok
-from opencolossus.serve.native import build
-from opencolossus.serve.native.build import NoCompilerError, library
+from opencolossus.grok.native import build
+from opencolossus.grok.native.build import NoCompilerError
+from opencolossus.serve.native.build import library
 from opencolossus.serve.native.network import NativeNetwork
 from opencolossus.serve.native.pack import suits
 from opencolossus.serve.network import TorchNetwork, open_network

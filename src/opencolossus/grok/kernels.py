@@ -1,15 +1,19 @@
 """Elementwise work between the matrix products, forward and gradient, as plain functions.
 
-Written to be compiled (`fused.small`): fp32 inside, the type of the activations outside. None of
-them is differentiated by autograd; the modules that use them join each to its gradient.
+Written to be compiled (`fused.small`): fp32 inside, the type of the activations outside. Those that
+take the most time have a twin in C++ (`native/kernels.cpp`), of which they are the definition. None
+is differentiated by autograd; the modules that use them join each to its gradient.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from opencolossus.grok.fused import small
+from opencolossus.grok.fused import small, twin
+from opencolossus.grok.native import functions
 
 GELU_SCALE = 0.7978845608028654
 """sqrt(2 / pi), of the tanh approximation of GELU."""
@@ -26,6 +30,7 @@ def tanh(x: Tensor) -> Tensor:
     return (top / bottom).clamp(-1, 1)
 
 
+@twin(functions.rms_norm)
 @small
 def rms_norm(x_ND: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
     """``weight * x / rms(x)``."""
@@ -34,6 +39,7 @@ def rms_norm(x_ND: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
     return (x * inverse * weight_D.float()).to(x_ND.dtype)
 
 
+@twin(functions.rms_norm_gradient)
 @small
 def rms_norm_gradient(
     x_ND: Tensor, weight_D: Tensor, grad_ND: Tensor, epsilon: float
@@ -63,6 +69,7 @@ def turn_back(grad_BHTK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out.to(grad_BHTK.dtype).transpose(1, 2).contiguous()
 
 
+@twin(partial(functions.gated, kind="gelu"))
 @small
 def gelu_gated(gate: Tensor, up: Tensor) -> Tensor:
     """``gelu(gate) * up``."""
@@ -80,6 +87,7 @@ def _gelu_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     return (g * u * slope).to(dtype), (g * a * share).to(dtype), (a * share * u).to(dtype)
 
 
+@twin(partial(functions.gated, kind="silu"))
 @small
 def silu_gated(gate: Tensor, up: Tensor) -> Tensor:
     """``silu(gate) * up``."""
@@ -98,12 +106,14 @@ def _silu_gradient(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tens
 _GRADIENTS = {"gelu": _gelu_gradient, "silu": _silu_gradient}
 
 
+@twin(functions.gated_gradient)
 @small
 def gated_gradient(gate: Tensor, up: Tensor, grad: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Gradients by gate and up of ``gelu`` or ``silu``."""
     return _GRADIENTS[kind](gate, up, grad)[:2]
 
 
+@twin(functions.gated_gradient_joined)
 @small
 def gated_gradient_joined(both_MI: Tensor, grad_MF: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """The same, of gate and up side by side; and the output once more, for down's gradient."""
@@ -112,6 +122,7 @@ def gated_gradient_joined(both_MI: Tensor, grad_MF: Tensor, kind: str) -> tuple[
     return torch.cat((grad_gate, grad_up), dim=1), out
 
 
+@twin(functions.softmax_block)
 @small
 def softmax_block(
     products_GRL: Tensor, first_GR: Tensor, scale: float, softcap: float, hidden: float
@@ -137,6 +148,7 @@ def divide(rows: Tensor, by: Tensor, out: Tensor) -> None:
     out.copy_(rows.float() / by[..., None])
 
 
+@twin(functions.softmax_block_gradient)
 @small
 def softmax_block_gradient(
     products_GRL: Tensor,
@@ -177,6 +189,7 @@ def row_dots(a_GRK: Tensor, b_GRK: Tensor) -> Tensor:
     return (a_GRK.float() * b_GRK.float()).sum(-1)
 
 
+@twin(functions.cross_entropy_rows)
 @small
 def cross_entropy_rows(
     logits_RV: Tensor, counts_R: Tensor, multiplier: float, softcap: float

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from opencolossus.grok.cache import Cache
 from opencolossus.grok.model import Grok
-from opencolossus.serve.native.build import NoCompilerError
+from opencolossus.grok.native.build import NoCompilerError
 from opencolossus.serve.native.network import NativeNetwork
 from opencolossus.serve.native.pack import suits
 

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
+from opencolossus.grok.native import build
+
 SOURCE = Path(__file__).parent / "forward.cpp"
-HEADERS = ("vectors.h", "products.h", "pass.h", "attention.h", "feed_forward.h")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=c++17", "-fPIC", "-shared")
-THREADS = "-fopenmp"
-
-
-class NoCompilerError(Exception):
-    """The network cannot be compiled here; the message says why."""
 
 
 @functools.cache
@@ -27,19 +16,9 @@ def library() -> ctypes.CDLL:
     """The compiled network.
 
     Raises:
-        NoCompilerError: there is no C++ compiler (`$CXX`, c++, g++, clang++), or it fails.
+        NoCompilerError: it cannot be compiled here.
     """
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    if compiler is None:
-        raise NoCompilerError("there is no C++ compiler")
-    try:
-        folder = _folder()
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="colossus-"))
-    path = folder / f"forward-{_fingerprint(compiler)}.so"
-    if not path.is_file():
-        _compile(compiler, path)
-    loaded = ctypes.CDLL(str(path))
+    loaded = build.load(SOURCE)
     whole, address = ctypes.c_int64, ctypes.c_void_p
     loaded.panel_width.restype = whole
     loaded.forward.restype = None
@@ -47,42 +26,3 @@ def library() -> ctypes.CDLL:
         address, whole, address, address, address, whole, address, address,
     ]  # fmt: skip
     return loaded
-
-
-def _folder() -> Path:
-    """A folder that nobody else can write to."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "opencolossus"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o022 or not os.access(folder, os.W_OK):
-        raise OSError(f"{folder} can be written to by others")
-    return folder
-
-
-def _fingerprint(compiler: str) -> str:
-    """Changes with the source, the compiler and the processor."""
-    files = [SOURCE, *(SOURCE.with_name(name) for name in HEADERS)]
-    seen = hashlib.sha256(b"".join(file.read_bytes() for file in files))
-    seen.update(repr((compiler, FLAGS, platform.machine())).encode())
-    cpu = Path("/proc/cpuinfo")
-    if cpu.is_file():
-        lines = cpu.read_text().splitlines()
-        seen.update(next((x for x in lines if x.startswith(("flags", "Features"))), "").encode())
-    return seen.hexdigest()[:16]
-
-
-def _compile(compiler: str, path: Path) -> None:
-    fault = ""
-    for flags in ((*FLAGS, THREADS), FLAGS):  # some compilers come without OpenMP
-        handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
-        os.close(handle)
-        done = subprocess.run(
-            [compiler, *flags, str(SOURCE), "-o", made], capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
-            Path(made).replace(path)
-            return
-        Path(made).unlink(missing_ok=True)
-        fault = (done.stderr.splitlines() or [f"status {done.returncode}"])[0]
-    raise NoCompilerError(f"{compiler} fails: {fault}")

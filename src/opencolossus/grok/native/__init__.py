@@ -1,0 +1,1 @@
+"""C++ compiled where it runs: the elementwise work of training, and what `serve` shares with it."""
