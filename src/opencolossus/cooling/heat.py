@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from opencolossus.cooling.evaporation import USUAL_SHARE, evaporated_share
 from opencolossus.specs.site import Cooling
 
 Array = NDArray[np.float64]
@@ -82,7 +83,7 @@ def heat(cooling: Cooling, it_power: ArrayLike, dry_bulb: ArrayLike, wet_bulb: A
     chillers = (for_air + for_liquid) / cooling.chiller_cop
     moving = it * (cooling.pump_share + cooling.fan_share)
     rejected = it + moving + chillers
-    per_heat = cooling.water_use if cooling.heat_sink == "towers" else 0.0
+    per_heat = _water_per_heat(cooling, dry_bulb, wet_bulb) if cooling.water_use > 0 else 0.0
     above = np.maximum(free - cooling.loop_rise - liquid_set, 0.0)
     return Heat(
         facility=np.asarray(rejected + it * cooling.loss_share),
@@ -93,6 +94,16 @@ def heat(cooling: Cooling, it_power: ArrayLike, dry_bulb: ArrayLike, wet_bulb: A
         water=np.asarray(rejected * per_heat),
         supply=np.asarray(liquid_set + unmet * (cooling.loop_rise + above)),
     )
+
+
+def _water_per_heat(cooling: Cooling, dry_bulb: ArrayLike, wet_bulb: ArrayLike) -> Array | float:
+    """m³ of water per J in a tower: as stated, in proportion to what evaporates in this weather."""
+    if cooling.heat_sink != "towers":
+        return 0.0
+    coldest = np.asarray(wet_bulb, dtype=float) + cooling.tower_approach
+    cold = np.maximum(coldest, cooling.supply_temperature - cooling.exchanger_approach)
+    share = evaporated_share(dry_bulb, wet_bulb, cold + cooling.loop_rise / 2)
+    return np.asarray(cooling.water_use * share / USUAL_SHARE)
 
 
 def leaving(cooling: Cooling, supply: ArrayLike, load: ArrayLike) -> Array:
@@ -120,7 +131,7 @@ def water(cooling: Cooling, it_power: ArrayLike, dry_bulb: ArrayLike, wet_bulb: 
     return heat(cooling, it_power, dry_bulb, wet_bulb).water
 
 
-def tower_water_use(latent_share: float = 0.85, cycles: float = 4.0) -> float:
+def tower_water_use(latent_share: float = USUAL_SHARE, cycles: float = 4.0) -> float:
     """Water in m³ per J of heat that a tower consumes, from physics.
 
     Evaporation is ``latent_share`` of the heat over the latent heat; blow-down keeps the salts at

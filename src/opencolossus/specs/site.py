@@ -72,7 +72,8 @@ class Cooling(Spec):
     loss_share: Ratio = 0.0
     """Transformers, UPS, lights: power lost per IT power."""
     water_use: Annotated[WaterUse, Field(ge=0)] = 0.0
-    """Water evaporated and blown down per unit of heat rejected in towers."""
+    """Water evaporated and blown down per unit of heat rejected in towers, in weather in which 85 %
+    of the heat evaporates."""
     heat_sink: Literal["towers", "dry"] = "towers"
     """``dry``: coolers against the dry bulb, which evaporate nothing."""
     air_supply_temperature: Temperature = 20.0
