@@ -38,3 +38,20 @@ def test_what_is_left_fits_and_ends_with_the_question(
         assert len(encode(tokenizer, [*head, *earlier])) > room
     if prompt.dropped and prompt.dropped < len(said):
         assert messages[len(head) + prompt.dropped].role == "user"
+
+
+def test_of_a_long_conversation_only_the_end_is_read(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    original = Tokenizer.encode_prompt
+
+    def counted(self: Tokenizer, messages: tuple[Message, ...]) -> list[int]:
+        read.append(len(messages))
+        return original(self, messages)
+
+    monkeypatch.setattr(Tokenizer, "encode_prompt", counted)
+    said = [Message(("user", "assistant")[i % 2], "hello there") for i in range(5001)]
+    prompt = fit(tokenizer, said, 100)
+    assert 2 < 5001 - prompt.dropped < 40
+    assert sum(read) < 100

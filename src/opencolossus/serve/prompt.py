@@ -34,18 +34,32 @@ def fit(tokenizer: Tokenizer, messages: Sequence[Message], room: int) -> Prompt:
         UserError: the last message alone is too long.
     """
     head = [message for message in messages[:1] if message.role == "system"]
-    rest = list(messages[len(head) :])
+    rest = messages[len(head) :]
+    sizes = _sizes(tokenizer, rest, room)
+    total = len(encode(tokenizer, head)) + sum(sizes)
     dropped = 0
-    while True:
-        tokens = encode(tokenizer, [*head, *rest])
-        if len(tokens) <= room:
-            return Prompt(tokens, dropped)
-        if len(rest) <= 1:
+    while total > room:
+        left = len(rest) - dropped
+        if left <= 1:
             raise UserError(
-                f"the message has {len(tokens)} tokens with what stands around it, and the model "
+                f"the message has {total} tokens with what stands around it, and the model "
                 f"can read {room}; write a shorter one"
             )
         # A question goes with its answer, so that what is left begins with a question.
-        count = 2 if len(rest) > 2 and rest[1].role == "assistant" else 1
-        rest = rest[count:]
+        count = 2 if left > 2 and rest[dropped + 1].role == "assistant" else 1
+        total -= sum(sizes[dropped : dropped + count])
         dropped += count
+    return Prompt(encode(tokenizer, [*head, *rest[dropped:]]), dropped)
+
+
+def _sizes(tokenizer: Tokenizer, messages: Sequence[Message], room: int) -> list[int]:
+    """Tokens of each message; of those before the newest that fill the room, none is counted."""
+    around = len(encode(tokenizer, []))
+    sizes = [room + 1] * len(messages)
+    total = 0
+    for place in range(len(messages) - 1, -1, -1):
+        sizes[place] = len(encode(tokenizer, [messages[place]])) - around
+        total += sizes[place]
+        if total > room:
+            break
+    return sizes

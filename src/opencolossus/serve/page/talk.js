@@ -44,6 +44,15 @@ question.addEventListener("keydown", (event) => {
   }
 });
 question.addEventListener("input", grow);
+// Before it is there: browsers stand still over megabytes in a field.
+question.addEventListener("beforeinput", (event) => {
+  const added = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
+  if (added.length > LONGEST) { event.preventDefault(); tooLong(added.length); }
+});
+
+function tooLong(length) {
+  problem(`The text has ${length.toLocaleString()} characters; ${LONGEST.toLocaleString()} can be sent at once.`);
+}
 
 function grow() {
   question.style.height = "auto";
@@ -56,7 +65,9 @@ $("ask").addEventListener("submit", (event) => {
   if (content && !state.answering) answer({ content });
 });
 $("ideas").addEventListener("click", (event) => {
-  if (event.target.matches("button") && !state.answering) answer({ content: event.target.textContent });
+  if (!event.target.matches("button") || state.answering) return;
+  question.focus();
+  answer({ content: event.target.textContent });
 });
 $("stop").addEventListener("click", stopAnswer);
 
@@ -66,10 +77,7 @@ export function stopAnswer() {
 
 async function answer(body) {
   if (state.answering) return;
-  if (body.content?.length > LONGEST) {
-    problem(`The message has ${body.content.length.toLocaleString()} characters; ${LONGEST.toLocaleString()} can be sent at once.`);
-    return;
-  }
+  if (body.content?.length > LONGEST) return tooLong(body.content.length);
   problem("");
   const stopper = new AbortController();
   setAnswering(stopper);
