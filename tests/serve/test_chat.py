@@ -23,6 +23,21 @@ from opencolossus.serve.request import Sampling
 from opencolossus.serve.terminal import Settings, Terminal, printable
 from opencolossus.specs.errors import UserError
 
+SLOWLY = """
+import time
+from opencolossus.cli import main
+from opencolossus.serve.engine import Engine
+
+step = Engine.step
+
+def slow(self):
+    time.sleep(0.1)
+    return step(self)
+
+Engine.step = slow
+main()
+"""
+"""The command with an engine that leaves time to stop an answer, on any machine."""
 CHAT = [sys.executable, "-m", "opencolossus", "chat"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
 
@@ -121,7 +136,8 @@ class Person:
     def __init__(self, *arguments: str) -> None:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.execvpe(sys.executable, [*CHAT, *arguments], ENVIRONMENT)
+            command = [sys.executable, "-c", SLOWLY, "chat"]
+            os.execvpe(sys.executable, [*command, *arguments], ENVIRONMENT)
         self.seen = ""
 
     def type(self, text: str) -> None:
@@ -157,7 +173,7 @@ def test_a_person_talks_stops_an_answer_and_leaves(run_folder: Path) -> None:
     while not select.select([person.terminal], [], [], 0.01)[0]:
         pass
     os.kill(person.pid, signal.SIGINT)  # what Ctrl-C sends
-    person.wait_for("\n> ")
+    assert " …\r\n" in person.wait_for("\n> ")
     person.type("/max-tokens 3\n")
     person.wait_for("\n> ")
     person.type("/clear\n")

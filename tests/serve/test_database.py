@@ -41,7 +41,7 @@ class Postgres:
     def call(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [*self.prefix, _program(program), *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.folder, capture_output=True, text=True, timeout=240, check=False,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

@@ -78,7 +78,7 @@ def test_two_real_engines_give_the_same_answers_and_one_survives_the_other(
         finally:
             await pool.stop()
 
-    asyncio.run(asyncio.wait_for(scenario(), 120))
+    asyncio.run(asyncio.wait_for(scenario(), 240))
 
 
 async def said(pool: Pool, user: str) -> str:

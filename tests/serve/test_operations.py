@@ -43,7 +43,7 @@ def call(*arguments: str, database: Path, lines: str = "") -> subprocess.Complet
     environment = {**os.environ, "COLOSSUS_DATABASE": f"sqlite:///{database}"}
     return subprocess.run(
         [*SERVE, *arguments], input=lines, env=environment, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=240, check=False,
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class Process:
         self.url = found.group()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        wait_until(self.healthy, 60)
+        wait_until(self.healthy, 240)
 
     def _read(self) -> None:
         assert self.process.stderr is not None

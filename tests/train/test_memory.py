@@ -22,7 +22,7 @@ model:
   vocabulary: 2048
   context: 128
 run:
-  data: {{corpus: chitchat}}
+  data: {{path: {corpus}}}
   tokens: {tokens}
   batch: 512
   sequence: 128
@@ -41,7 +41,7 @@ run:
     ids=["dense", "experts"],
 )
 def test_a_run_takes_the_memory_that_the_planner_says(
-    tmp_path: Path, layers: int, width: int, inner: str
+    corpus: Path, tmp_path: Path, layers: int, width: int, inner: str
 ) -> None:
     """46 and 56 million weights: with gradients, moments and the copy that a checkpoint is written
     from 28 B each, beside what the interpreter and the libraries hold."""
@@ -53,6 +53,7 @@ def test_a_run_takes_the_memory_that_the_planner_says(
             heads=width // 64,
             inner=inner,
             tokens=6 * 512,
+            corpus=corpus / "corpus",
         )
     )
     command = [sys.executable, "-m", "opencolossus", "train", str(spec), "--out", "run"]

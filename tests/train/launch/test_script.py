@@ -69,7 +69,7 @@ class Site:
     def play(self, srun: str, restart: int = 0) -> tuple[int, str, str]:
         """Status, output and calls of one attempt."""
         process = self.start(srun, restart)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=240)
         return process.returncode, said, self.calls.read_text()
 
 
@@ -149,12 +149,12 @@ def test_near_the_time_limit_it_asks_the_run_to_save_and_queues_again(site, save
         f'touch "$CALLS.up"; until [ -e "$CALLS.term" ]; do sleep 0.05; done; {save}'
     )
     up = Path(f"{site.calls}.up")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not up.exists():
         assert time.monotonic() < end
         time.sleep(0.02)
     process.send_signal(signal.SIGUSR1)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=240)
     calls = site.calls.read_text().splitlines()
     assert calls[0] == "scancel --signal=TERM 12345"
     assert process.returncode == 0
