@@ -14,7 +14,8 @@ from rich.console import Console
 
 from opencolossus.plan.plan import Plan
 from opencolossus.plan.search import search
-from opencolossus.report import plan_page, plan_table, plan_words
+from opencolossus.report import plan_page, plan_table
+from opencolossus.report.times import duration
 from opencolossus.specs.load import load
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
@@ -76,7 +77,7 @@ def test_the_page_needs_no_network_and_holds_its_figures(plan: Plan) -> None:
     [(0.01, "14.4 minutes"), (1.0, "24.0 hours"), (122, "122 days"), (3652.5, "10.0 years")],
 )
 def test_durations_are_said_as_people_say_them(days: float, text: str) -> None:
-    assert plan_words.duration(days) == text
+    assert duration(days) == text
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -119,3 +120,15 @@ def test_a_browser_draws_the_plan_on_desk_and_phone(plan: Plan, tmp_path: Path) 
         assert one["lines"] >= 1
         assert 0.3 * one["room"] < one["longest"] < one["room"]
     assert seen[0]["paper"] != seen[1]["paper"]
+
+
+def test_a_cpu_is_not_called_a_gpu() -> None:
+    here = load(EXAMPLE.with_name("tiny.yaml")).description
+    plan = search(here, detail=False, bf16_flops=1e11)
+    if not plan.gpu.startswith("CPU"):
+        pytest.skip("a machine with a GPU")
+    out = io.StringIO()
+    plan_table.show_plan(Console(file=out, width=100), plan)
+    facts = out.getvalue().partition("assumptions")[0]
+    assert "Memory of one CPU" in facts
+    assert "GPU" not in facts

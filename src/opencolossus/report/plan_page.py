@@ -8,6 +8,7 @@ from opencolossus.plan.plan import Plan
 from opencolossus.report import plan_figures as figures
 from opencolossus.report import plan_words as words
 from opencolossus.report.page import Page, Section, escape
+from opencolossus.report.times import duration, seconds
 from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, SIZE, show
 
 
@@ -27,8 +28,8 @@ def render(plan: Plan) -> str:
             *_choices(plan),
             Section("The plan", body=_definition(words.facts(plan))),
             *_kinds(plan),
-            Section(f"One step: {words.seconds(plan.step_time)}", body=_step(plan)),
-            Section(_memory_title(plan), body=_memory(plan)),
+            Section(f"One step: {seconds(plan.step_time)}", body=_step(plan)),
+            Section(words.memory_title(plan), body=_memory(plan)),
             *_sensitivities(plan),
             *_alternatives(plan),
             Section(body=_assumptions(plan)),
@@ -46,7 +47,7 @@ def _tiles(plan: Plan) -> list[tuple[str, str]]:
     return [
         (f"{plan.gpus:,}", f"of {plan.available:,} GPUs"),
         cap,
-        (words.duration(plan.days), "for the run"),
+        (duration(plan.days), "for the run"),
         (show(plan.tokens_per_day, COUNT, 3), "tokens a day"),
         (f"{plan.mfu:.1%}", "model FLOP utilisation"),
         (f"{plan.goodput:.1%}", "goodput"),
@@ -94,17 +95,12 @@ def _step(plan: Plan) -> str:
             (
                 words.PART_NAMES[name],
                 value / longest,
-                f"{words.seconds(value)} · {value / plan.step_time:.1%}",
+                f"{seconds(value)} · {value / plan.step_time:.1%}",
             )
             for name, value in parts
             if value > 5e-4 * plan.step_time
         ],
     )
-
-
-def _memory_title(plan: Plan) -> str:
-    used, limit = show(plan.memory.total, SIZE, 3), show(plan.memory.limit, SIZE, 3)
-    return f"Memory of one GPU: {used} of {limit}"
 
 
 def _memory(plan: Plan) -> str:

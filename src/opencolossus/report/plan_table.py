@@ -11,6 +11,7 @@ from rich.text import Text
 
 from opencolossus.plan.plan import Plan
 from opencolossus.report import plan_words as words
+from opencolossus.report.times import seconds
 from opencolossus.specs.units import COUNT, MONEY, POWER, SIZE, show
 
 BAR = 20
@@ -77,19 +78,18 @@ def _bar(share: float) -> str:
 
 def _step(plan: Plan) -> Table:
     columns = (("", "left"), ("time", "right"), ("share", "right"), ("", "left"))
-    table = _titled(f"One step: {words.seconds(plan.step_time)}", columns)
+    table = _titled(f"One step: {seconds(plan.step_time)}", columns)
     parts = plan.step.model_dump()
     for name, value in sorted(parts.items(), key=lambda item: -item[1]):
         share = value / plan.step_time
         if share >= 0.0005:
-            table.add_row(words.PART_NAMES[name], words.seconds(value), f"{share:.1%}", _bar(share))
+            table.add_row(words.PART_NAMES[name], seconds(value), f"{share:.1%}", _bar(share))
     return table
 
 
 def _memory(plan: Plan) -> Table:
-    used, limit = show(plan.memory.total, SIZE, 3), show(plan.memory.limit, SIZE, 3)
     columns = (("", "left"), ("bytes", "right"), ("share", "right"), ("", "left"))
-    table = _titled(f"Memory of one GPU: {used} of {limit}", columns)
+    table = _titled(words.memory_title(plan), columns)
     for name, value in plan.memory.model_dump().items():
         if name not in ("total", "limit"):
             share = value / plan.memory.limit

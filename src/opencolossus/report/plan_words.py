@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from opencolossus.plan.plan import Plan
 from opencolossus.plan.survive import finish
+from opencolossus.report.times import duration, seconds, span
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.run import Layout
-from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, show
+from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, SIZE, show
 
 PART_NAMES = {
     "compute": "compute",
@@ -23,6 +24,17 @@ PART_NAMES = {
 }
 UNNAMED = Cluster.model_fields["name"].default
 KIND_HEADS = ("kind", "GPUs", "cap", "replicas", "micro-batch", "recompute", "batch", "its step")
+
+
+def device(plan: Plan) -> str:
+    """What one of its devices is called."""
+    return "CPU" if plan.gpu.startswith("CPU") else "GPU"
+
+
+def memory_title(plan: Plan) -> str:
+    """Used and there, of one device."""
+    used, limit = show(plan.memory.total, SIZE, 3), show(plan.memory.limit, SIZE, 3)
+    return f"Memory of one {device(plan)}: {used} of {limit}"
 
 
 def where(plan: Plan) -> str:
@@ -72,24 +84,6 @@ def _range(plan: Plan) -> str:
     return f"{duration(low)} to {duration(high)}"
 
 
-def duration(days: float) -> str:
-    """Days as people say them."""
-    if days < 2 / 24:
-        return f"{days * 1440:.1f} minutes"
-    if days < 2:
-        return f"{days * 24:.1f} hours"
-    if days < 100:
-        return f"{days:,.1f} days"
-    return f"{days:,.0f} days" if days < 1000 else f"{days / 365.25:,.1f} years"
-
-
-def seconds(value: float) -> str:
-    """Seconds with the unit that suits them."""
-    if value < 1e-3:
-        return f"{value * 1e6:.0f} µs"
-    return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
-
-
 def layout_text(layout: Layout, data: int) -> str:
     """A layout in words, dimensions of 1 left out."""
     parts = [
@@ -98,7 +92,7 @@ def layout_text(layout: Layout, data: int) -> str:
         (layout.pipeline_parallel, "pipeline"),
         (data, "data"),
     ]
-    text = " x ".join(f"{size:,} {name}" for size, name in parts if size > 1) or "one GPU"
+    text = " x ".join(f"{size:,} {name}" for size, name in parts if size > 1) or "all on one"
     if layout.expert_parallel > 1:
         text += f", experts over {layout.expert_parallel}"
     if layout.virtual_stages > 1:
@@ -111,8 +105,12 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     layout = plan.layout
     lowest, highest = plan.interval.low, plan.interval.high
     kind = plan.gpu if len(plan.pools) == 1 else f"mostly {plan.gpu}"
+    kind = kind.removeprefix("CPU, ")
+    rate = f"{show(plan.tokens_per_second, COUNT, 3)} tokens/s"
+    if plan.gpus > 1:
+        rate += f", {plan.tokens_per_second / plan.gpus:,.0f} per {device(plan)}"
     rows = [
-        ("GPU", f"{kind}, matrix products at {plan.clock:.0%} of full speed"),
+        (device(plan), f"{kind}, matrix products at {plan.clock:.0%} of full speed"),
         ("layout", layout_text(layout, plan.data_parallel)),
         (
             "",
@@ -124,11 +122,7 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
             f"{seconds(plan.step_time)} for {show(plan.batch, COUNT, 3)} tokens "
             f"(90%: {seconds(lowest)} to {seconds(highest)})",
         ),
-        (
-            "speed",
-            f"{show(plan.tokens_per_second, COUNT, 3)} tokens/s, "
-            f"{plan.tokens_per_second / plan.gpus:,.0f} per GPU, MFU {plan.mfu:.1%}",
-        ),
+        ("speed", f"{rate}, MFU {plan.mfu:.1%}"),
         (
             "work",
             f"{plan.flops:.2e} FLOP, {show(plan.parameters, COUNT, 3)} parameters, "
@@ -141,8 +135,9 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
 def _site_facts(plan: Plan) -> list[tuple[str, str]]:
     power = plan.power
     limit = f" of {show(power.limit, POWER, 3)}" if power.limit else ""
+    each = f"{show(power.gpu, POWER, 3)} a {device(plan)}"
     rows = [
-        ("power", f"mean {_mean_power(plan)}, {show(power.gpu, POWER, 3)} a GPU"),
+        ("power", f"mean {_mean_power(plan)}, {each}"),
         ("", f"reserved for peaks {show(power.peak, POWER, 3)}{limit}"),
         ("energy", f"{show(plan.energy, ENERGY, 3)}, {plan.energy / _tokens(plan):.3g} J a token"),
     ]
@@ -154,9 +149,9 @@ def _site_facts(plan: Plan) -> list[tuple[str, str]]:
         rows.append(
             (
                 "goodput",
-                f"{plan.goodput:.1%}: a failure every {_span(survival.mttf)}, a checkpoint "
-                f"every {_span(survival.checkpoint_interval)}, "
-                f"{_span(survival.restart)} lost per failure",
+                f"{plan.goodput:.1%}: a failure every {span(survival.mttf)}, a checkpoint "
+                f"every {span(survival.checkpoint_interval)}, "
+                f"{span(survival.restart)} lost per failure",
             )
         )
     nearest = plan.interval.nearest
@@ -171,14 +166,6 @@ def _mean_power(plan: Plan) -> str:
         return f"{show(power.it, POWER, 3)} of the computers, without cooling"
     site = f"{show(power.facility, POWER, 3)} (PUE {power.pue:.2f})"
     return f"{site}, {show(power.it, POWER, 3)} of it IT"
-
-
-def _span(value: float) -> str:
-    """A span of time in the unit that suits it."""
-    for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if value >= unit:
-            return f"{value / unit:,.3g} {name}"
-    return f"{value:.2g} s"
 
 
 def _cost(plan: Plan) -> str:
