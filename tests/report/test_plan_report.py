@@ -124,7 +124,7 @@ def test_a_browser_draws_the_plan_on_desk_and_phone(plan: Plan, tmp_path: Path) 
 
 def test_a_cpu_is_not_called_a_gpu() -> None:
     here = load(EXAMPLE.with_name("tiny.yaml")).description
-    plan = search(here, detail=False, bf16_flops=1e11)
+    plan = search(here, detail=False)
     if not plan.gpu.startswith("CPU"):
         pytest.skip("a machine with a GPU")
     out = io.StringIO()
