@@ -52,6 +52,28 @@ def test_a_cap_costs_less_speed_than_power() -> None:
     assert caps.speed_at_cap(H100, 500.0, "memory") == 1.0
 
 
+@pytest.mark.parametrize(
+    ("rated", "idle", "low", "high", "kept"),
+    [
+        # RTX 3090, prefill of a 27B model: 1,318 tokens/s under 180 W, 1,658 and 1,642 where it
+        # drew 309 and 301 W (github.com/noonghunna/club-3090/issues/104).
+        (350, 25, 180, 309, 1317.85 / 1658.00),
+        (350, 25, 180, 301, 1317.85 / 1641.64),
+        # V100, images in 10.63, 10.09 and 9.37 s (github.com/bradrlaw/ai-server/pull/32).
+        (300, 40, 175, 200, 10.09 / 10.63),
+        (300, 40, 175, 250, 9.37 / 10.63),
+        (300, 40, 200, 250, 9.37 / 10.09),
+    ],
+)
+def test_the_law_holds_on_gpus_that_it_was_not_made_for(
+    rated: float, idle: float, low: float, high: float, kept: float
+) -> None:
+    # The constants are those assumed for an H100; only rated and idle power are the other GPU's.
+    gpu = H100.model_copy(update={"tdp": float(rated), "idle_power": float(idle)})
+    less, more = caps.clock_at_cap(gpu, np.array([float(low), float(high)]))
+    assert less / more == pytest.approx(kept, abs=0.05)
+
+
 @given(speed=st.floats(0.4, 1.0))
 def test_cap_and_speed_are_inverse(speed: float) -> None:
     cap = caps.cap_at_speed(H100, speed)

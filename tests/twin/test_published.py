@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from opencolossus.cooling.heat import pue
+from opencolossus.cooling.weather import hourly
+from opencolossus.fabric import clos
 from opencolossus.faults.goodput import (
     checkpoint_size,
     interrupt_rate,
@@ -11,8 +14,10 @@ from opencolossus.faults.goodput import (
     replica_goodput,
     write_time,
 )
+from opencolossus.power.capacity import provisioned_gpu_power
 from opencolossus.power.demand import mean_gpu_power, node_power
 from opencolossus.specs import catalog
+from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.failures import Failures, Recovery
 from opencolossus.specs.site import Site
 
@@ -96,6 +101,26 @@ def test_230_000_gpus_draw_about_300_mw() -> None:
         busy = mean_gpu_power(node.gpu, node.gpu.tdp, compute=0.7, memory=0.1, communication=0.1)
         total += float(gpus / node.gpus * node_power(node, busy))
     assert 250e6 < total * 1.18 < 352e6
+
+
+def test_83_000_gb200_at_960_w_fill_150_mw() -> None:
+    # Meta provisions 960 of 1,200 W for each of 83,000 GB200 in a data center of 150 MW
+    # (arXiv 2605.24461); its fleet's PUE is 1.08 (Meta's sustainability report of 2024).
+    million: Cluster = catalog.entry("clusters", "colossus-million")
+    pool = next(p for p in million.pools.values() if p.node.gpu.name.endswith("GB200"))
+    switches = clos.size(pool.node, million.fabric, 83_000).switches / 83_000
+    each = float(provisioned_gpu_power(million, pool, 960.0, switches))
+    assert each * 83_000 * 1.08 == pytest.approx(150e6, rel=0.10)
+
+
+def test_liquid_cooling_in_memphis_is_as_good_as_fleets_are() -> None:
+    # AWS 1.15, Microsoft 1.18 and its newest 1.12, Google 1.10, Meta 1.08 (datacenterdynamics.com,
+    # December 2024); all over the year, ours with cold plates and towers in a warm place.
+    hours = np.arange(np.datetime64("2024-01-01T00"), np.datetime64("2025-01-01T00"))
+    liquid = catalog.entry("coolings", "colossus-liquid")
+    mean = pue(liquid, 1.0, *hourly(catalog.entry("climates", "memphis"), hours)).mean()
+    assert 1.08 < mean <= 1.18
+    assert mean == pytest.approx(1.15, rel=0.05)
 
 
 def test_failures_of_the_published_clusters_lie_within_a_factor_of_three() -> None:
