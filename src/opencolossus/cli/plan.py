@@ -2,73 +2,45 @@
 
 from __future__ import annotations
 
-from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from opencolossus.cli.common import AsJson, Sets, SpecPath, console, load
+from opencolossus.cli.plan_options import (
+    CalibrationFile,
+    Day,
+    Everything,
+    Gpus,
+    Launch,
+    Network,
+    Page,
+    PowerLimit,
+    Schedules,
+    SoftwareName,
+)
 
 if TYPE_CHECKING:
+    from opencolossus.plan.facts import Facts
+    from opencolossus.plan.plan import Plan
+    from opencolossus.specs.document import Description
     from opencolossus.specs.load import Loaded
 
 
 def plan(
     spec: SpecPath,
-    day: Annotated[
-        str | None,
-        typer.Option(
-            help="Day whose power and deliveries count, for example 2024-09-15; the run's start "
-            "if left out.",
-            show_default=False,
-        ),
-    ] = None,
-    power: Annotated[
-        str | None,
-        typer.Option(
-            help="Power at the site's entry, for example '43 MW', instead of its sources.",
-            show_default=False,
-        ),
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="Use at most this many GPUs.", show_default=False)
-    ] = None,
-    software: Annotated[
-        str | None,
-        typer.Option(
-            help="Training software ('colossus catalog software'); by the year if left out.",
-            show_default=False,
-        ),
-    ] = None,
-    schedules: Annotated[
-        str, typer.Option(help="Pipeline schedules to try: 1f1b, zb-h1, zb-h2, dualpipe, or all.")
-    ] = "1f1b",
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Constants from 'colossus calibrate'.", show_default=False),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Also write a page with plots.", show_default=False)
-    ] = None,
-    launch: Annotated[
-        str | None,
-        typer.Option(
-            help="Print the arguments for megatron, torchtitan or colossus instead.",
-            show_default=False,
-        ),
-    ] = None,
-    network: Annotated[
-        bool,
-        typer.Option(
-            "--network",
-            help="Print what the cluster's network gives to collectives instead, by place and "
-            "routing.",
-        ),
-    ] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Print every assumption and alternative.")
-    ] = False,
+    day: Day = None,
+    power: PowerLimit = None,
+    gpus: Gpus = None,
+    software: SoftwareName = None,
+    schedules: Schedules = "1f1b",
+    calibration: CalibrationFile = None,
+    html: Page = None,
+    launch: Launch = None,
+    network: Network = False,
+    everything: Everything = False,
     as_json: AsJson = False,
     sets: Sets = [],  # noqa: B006
 ) -> None:
@@ -80,34 +52,58 @@ def plan(
     if network:
         _network(loaded, as_json)
         return
-    when: date | None = parse_day(day)
     found = search(
         loaded.description,
-        day=when,
+        day=parse_day(day),
         power_limit=parse_power(power),
         gpus=gpus,
         software=software,
         calibration=read_calibration(calibration),
         schedules=parse_schedules(schedules),
         facts=loaded.facts,
+        found=_at_hand(loaded.description),
     )
     if html is not None:
-        from opencolossus.report.plan_page import render
-        from opencolossus.specs.files import write_atomic
-
-        write_atomic(html, render(found))
+        _write(html, found)
     if launch is not None:
         from opencolossus.plan.launch import arguments
 
         typer.echo(arguments(found, loaded.description, launch, spec))
-    elif as_json:
-        typer.echo(found.model_dump_json(indent=2))
     else:
-        from opencolossus.report.plan_table import show_plan
+        _show(found, everything, as_json, html)
 
-        show_plan(console(), found, everything)
-        if html is not None:
-            console().print(f"Page: {html}")
+
+def _at_hand(description: Description) -> Facts | None:
+    """What this machine reaches, where it is the one to plan for: measured once, if PyTorch is
+    there to measure with."""
+    from opencolossus.plan import facts, here
+
+    if description.cluster is not None or here.has_gpus():
+        return None
+    known = facts.remembered()
+    if known is not None or find_spec("torch") is None:
+        return known
+    from opencolossus.train import probe
+
+    return probe.found()
+
+
+def _write(page: Path, found: Plan) -> None:
+    from opencolossus.report.plan_page import render
+    from opencolossus.specs.files import write_atomic
+
+    write_atomic(page, render(found))
+
+
+def _show(found: Plan, everything: bool, as_json: bool, page: Path | None) -> None:
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    from opencolossus.report.plan_table import show_plan
+
+    show_plan(console(), found, everything)
+    if page is not None:
+        console().print(f"Page: {page}")
 
 
 def _network(loaded: Loaded, as_json: bool) -> None:

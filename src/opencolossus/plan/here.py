@@ -113,6 +113,11 @@ def _cluster(node: Node, processes: int) -> Cluster:
     return Cluster(name=NAME, pools={"here": Pool(node=node, gpus=processes)}, fabric=fabric)
 
 
+def has_gpus() -> bool:
+    """Whether the machine has GPUs that the catalog knows."""
+    return _gpu_node() is not None
+
+
 def _gpu_node() -> Node | None:
     """A server of the catalog with the GPUs that nvidia-smi lists, if it lists any we know."""
     names = _gpus()

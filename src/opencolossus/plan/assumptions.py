@@ -1,0 +1,45 @@
+"""What a plan leans on that nobody measured."""
+
+from __future__ import annotations
+
+from opencolossus.plan import here
+from opencolossus.plan.pricing import HEADROOM, IMBALANCE, Pricing
+from opencolossus.power.caps import ASSUMED as POWER_ASSUMED
+from opencolossus.specs import calibration as calibrations
+from opencolossus.specs.document import Description
+from opencolossus.specs.evidence import Evidence, Fact
+from opencolossus.specs.software import Calibration
+
+
+def assumptions(
+    description: Description,
+    pricing: Pricing,
+    calibration: Calibration,
+    facts: dict[str, Fact],
+) -> tuple[str, ...]:
+    """What the plan leans on that nobody measured."""
+    gpu = pricing.pool.node.gpu.name
+    found = list(POWER_ASSUMED.values()) if description.site else []
+    _, _, known = calibrations.reach_of(calibration, gpu)
+    if not known:
+        found.append(f"no training run on {gpu} was ever measured: it is priced like an H100")
+    if description.model.experts:
+        found.append(
+            f"the fullest expert rank gets {IMBALANCE:g} times the mean (routing imbalance)"
+        )
+    if gpu.startswith("CPU"):
+        found.append(f"a core of this machine draws {here.WATTS_PER_CORE:g} W at work")
+    found.append(f"{1 - HEADROOM:.0%} of GPU memory is lost to fragmentation")
+    if pricing.cluster.failures is None and description.site is not None:
+        found.append("failures come as in Llama 3's cluster of 2024; restarts take 10 minutes")
+    for path, fact in sorted(facts.items()):
+        if fact.evidence is Evidence.ASSUMED and _matters(path):
+            note = f" ({fact.note})" if fact.note else ""
+            found.append(f"{path} = {fact.value}{note}")
+    return tuple(found)
+
+
+def _matters(path: str) -> bool:
+    """Whether a planned number depends on a field."""
+    ignored = ("price", "acceptance", "halls", "area", "infant", "ramp", "rent", "nox")
+    return not any(word in path for word in ignored)
