@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,23 @@ def test_requests_at_the_same_time_are_admitted_one_after_the_other(database: Da
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == [False] * 15 + [True] * 5
+
+
+def test_a_clock_that_is_put_back_locks_nobody_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.begin() as begin:
+        user = users.add(begin, "ann", None, "free")
+    right = time.time()
+    monkeypatch.setattr(time, "time", lambda: right + 86_400.0)
+    with database.begin() as begin:
+        for _ in range(20):
+            quotas.admit(begin, user, "m", 1, 1)
+    with pytest.raises(quotas.QuotaExceededError), database.begin() as begin:
+        quotas.admit(begin, user, "m", 1, 1)
+    monkeypatch.setattr(time, "time", lambda: right)
+    with database.begin() as begin:
+        quotas.admit(begin, user, "m", 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,15 @@ class Used:
 
 
 def used_since(begin: Transaction, user_id: int, since: float) -> Used:
-    """What a user has used since a time; running answers count as what they may cost."""
+    """What a user has used since a time; running answers count as what they may cost.
+
+    What lies in the future, as after a clock was put back, does not count.
+    """
     count, tokens = begin.execute(
         select(
             func.count(),
             func.coalesce(func.sum(Usage.prompt_tokens + Usage.completion_tokens), 0),
-        ).where(Usage.user_id == user_id, Usage.started >= since)
+        ).where(Usage.user_id == user_id, Usage.started.between(since, time.time() + MINUTE))
     ).one()
     return Used(int(count), int(tokens))
 
