@@ -3,126 +3,46 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from opencolossus.cli import launch_options as option
 from opencolossus.cli.common import Sets, SpecPath, load
 
-SLURM, KUBERNETES = "For Slurm", "For Kubernetes"
-
-TrainOptions = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[-- OPTION...]", help="Further options of colossus train.", show_default=False
-    ),
-]
-Slurm = Annotated[bool, typer.Option("--slurm", help="Write a batch script for Slurm.")]
-Kubernetes = Annotated[bool, typer.Option("--kubernetes", help="Write a JobSet for Kubernetes.")]
-Trainjob = Annotated[bool, typer.Option("--trainjob", help="Write a TrainJob of Kubeflow.")]
-Nodes = Annotated[
-    int | None,
-    typer.Option("--nodes", "-n", min=1, help="Nodes; as many as the plan takes if left out."),
-]
-GpusPerNode = Annotated[
-    int | None, typer.Option(min=0, help="As the cluster has it if left out; 0 for none.")
-]
-OfPool = Annotated[str | None, typer.Option("--pool", help="Of a cluster with several: which.")]
-Hosts = Annotated[
-    str | None, typer.Option(help="Names of the nodes, with commas, for plain torchrun.")
-]
-Out = Annotated[
-    str | None,
-    typer.Option("--out", "-o", help="Folder of the run, as the nodes see it; runs/NAME."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
-Time = Annotated[
-    str | None, typer.Option("--time", help="Time limit of the job, for example '24 h'.")
-]
-Grace = Annotated[str, typer.Option(help="Time to save in when the job is to end.")]
-Restarts = Annotated[
-    int, typer.Option(min=0, help="Of failed processes; in a JobSet of all its pods too.")
-]
-File = Annotated[
-    Path | None,
-    typer.Option("--file", "-f", help="What to write; launch.sbatch beside the run, or NAME.yaml."),
-]
-Print = Annotated[bool, typer.Option("--print", help="Print it, and write nothing.")]
-
-Submit = Annotated[bool, typer.Option("--submit", help="Submit it too.", rich_help_panel=SLURM)]
-Sbatch = Annotated[
-    list[str],
-    typer.Option(
-        metavar="KEY=VALUE",
-        help="An option of sbatch, ours or new: partition=h100, gres=gpu:h100:8, segment=16, "
-        "switches=2@30:00. Repeatable.",
-        rich_help_panel=SLURM,
-    ),
-]
-Setup = Annotated[
-    list[str],
-    typer.Option(help="A line of shell to begin with. Repeatable.", rich_help_panel=SLURM),
-]
-PythonPath = Annotated[
-    str,
-    typer.Option(
-        "--python",
-        help="Python on the nodes; the one that runs this if left out.",
-        show_default=False,
-        rich_help_panel=SLURM,
-    ),
-]
-Image = Annotated[
-    str | None,
-    typer.Option(help="Container image with this package.", rich_help_panel=KUBERNETES),
-]
-Claim = Annotated[
-    str | None,
-    typer.Option(help="Volume claim that holds /runs.", rich_help_panel=KUBERNETES),
-]
-Queue = Annotated[str | None, typer.Option(help="Of Kueue.", rich_help_panel=KUBERNETES)]
-Topology = Annotated[
-    str | None,
-    typer.Option(help="Node label that all pods must share.", rich_help_panel=KUBERNETES),
-]
-Resource = Annotated[
-    list[str],
-    typer.Option(
-        metavar="KEY=VALUE",
-        help="A further resource of each pod: rdma/hca=1. Repeatable.",
-        rich_help_panel=KUBERNETES,
-    ),
-]
+if TYPE_CHECKING:
+    from opencolossus.train.launch.job import Job
 
 
 def launch(
     spec: SpecPath,
-    train_options: TrainOptions = None,
-    slurm: Slurm = False,
-    kubernetes: Kubernetes = False,
-    trainjob: Trainjob = False,
-    nodes: Nodes = None,
-    gpus_per_node: GpusPerNode = None,
-    pool: OfPool = None,
-    hosts: Hosts = None,
-    out: Out = None,
-    resume: Resume = False,
-    time: Time = None,
-    grace: Grace = "5 min",
-    restarts: Restarts = 3,
-    file: File = None,
-    print_it: Print = False,
+    train_options: option.TrainOptions = None,
+    slurm: option.Slurm = False,
+    kubernetes: option.Kubernetes = False,
+    trainjob: option.Trainjob = False,
+    nodes: option.Nodes = None,
+    gpus_per_node: option.GpusPerNode = None,
+    pool: option.OfPool = None,
+    hosts: option.Hosts = None,
+    out: option.Out = None,
+    resume: option.Resume = False,
+    time: option.Time = None,
+    grace: option.Grace = "5 min",
+    restarts: option.Restarts = 3,
+    file: option.File = None,
+    print_it: option.Print = False,
     sets: Sets = [],  # noqa: B006 - Typer needs the default of a repeatable option as it is
-    submit: Submit = False,
-    sbatch: Sbatch = [],  # noqa: B006
-    setup: Setup = [],  # noqa: B006
-    python: PythonPath = sys.executable,
-    image: Image = None,
-    claim: Claim = None,
-    queue: Queue = None,
-    topology: Topology = None,
-    resource: Resource = [],  # noqa: B006
+    submit: option.Submit = False,
+    sbatch: option.Sbatch = [],  # noqa: B006
+    setup: option.Setup = [],  # noqa: B006
+    python: option.PythonPath = sys.executable,
+    image: option.Image = None,
+    claim: option.Claim = None,
+    queue: option.Queue = None,
+    topology: option.Topology = None,
+    resource: option.Resource = [],  # noqa: B006
 ) -> None:
     """Start a run on many nodes: write what Slurm or Kubernetes takes, or print the commands.
 
@@ -130,55 +50,68 @@ def launch(
     Kubernetes: a manifest for kubectl apply. Neither: torchrun's command for each node.
     """
     from opencolossus.train.launch import ask, torchrun
-    from opencolossus.train.launch import kubernetes as k8s
-    from opencolossus.train.launch import slurm as batch
+    from opencolossus.train.launch.slurm import submit as hand_in
 
     manager = ask.manager(slurm=slurm, kubernetes=kubernetes, trainjob=trainjob, submit=submit)
-    layout = _asked_layout(spec, train_options or [])
+    words = tuple(train_options or ())
+    layout = _asked_layout(spec, words)
     description = load(spec, sets).description
     machines = ask.machines(description, nodes, gpus_per_node, pool, hosts)
     ask.check_layout(description, machines, layout)
-    job = ask.job(
-        description,
-        machines,
-        spec=spec,
-        sets=sets,
-        options=train_options or [],
-        folder=out,
-        resume=resume,
-        manager=manager,
-        time=time,
-        grace=grace,
-        restarts=restarts,
-    )
+    asked = ask.Asked(spec, tuple(sets), words, out, resume, time, grace, restarts)
+    job = ask.job(description, machines, manager, asked)
     if manager == "torchrun":
         typer.echo(torchrun.commands(job, ask.names(hosts)), nl=False)
         return
     if manager == "slurm":
-        text = batch.script(
-            job,
-            batch.Options(python, str(Path.cwd()), machines.segment, tuple(sbatch), tuple(setup)),
-        )
+        text = _script(job, machines.segment, python, sbatch, setup)
         target = file or Path(job.folder) / "launch.sbatch"
     else:
-        options = k8s.Options(
-            image=ask.needed("image", image, "registry/colossus:1"),
-            claim=ask.needed("claim", claim, "runs"),
-            description=spec.read_text(),
-            queue=queue,
-            topology=topology,
-            resources=ask.pairs("resource", resource),
-        )
-        make = k8s.trainjob if manager == "trainjob" else k8s.jobset
-        text, target = k8s.to_yaml(make(job, options)), file or Path(f"{job.label}.yaml")
+        text = _manifest(job, spec, trainjob, image, claim, queue, topology, resource)
+        target = file or Path(f"{job.label}.yaml")
     if print_it and not submit:
         typer.echo(text, nl=False)
         return
     ask.write(target, text, job, manager)
-    typer.echo(batch.submit(target) if submit else target)
+    typer.echo(hand_in(target) if submit else target)
 
 
-def _asked_layout(spec: Path, options: list[str]) -> str | None:
+def _script(
+    job: Job, segment: int | None, python: str, sbatch: Sequence[str], setup: Sequence[str]
+) -> str:
+    """For Slurm."""
+    from opencolossus.train.launch.slurm import Options, script
+
+    here = str(Path.cwd())
+    return script(job, Options(python, here, segment, tuple(sbatch), tuple(setup)))
+
+
+def _manifest(
+    job: Job,
+    spec: Path,
+    trainjob: bool,
+    image: str | None,
+    claim: str | None,
+    queue: str | None,
+    topology: str | None,
+    resource: Sequence[str],
+) -> str:
+    """For Kubernetes."""
+    from opencolossus.train.launch import ask, kubernetes
+
+    options = kubernetes.Options(
+        image=ask.needed("image", image, "registry/colossus:1"),
+        claim=ask.needed("claim", claim, "runs"),
+        description=spec.read_text(),
+        queue=queue,
+        topology=topology,
+        resources=ask.pairs("resource", resource),
+    )
+    make = kubernetes.trainjob if trainjob else kubernetes.jobset
+    return kubernetes.to_yaml(make(job, options))
+
+
+def _asked_layout(spec: Path, options: Sequence[str]) -> str | None:
     """What --layout says, once ``colossus train`` has read what it will be given.
 
     So a misspelt option is found now, and not when the job has waited in a queue.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -82,20 +83,22 @@ def check_layout(description: Description, machines: Nodes, asked: str | None) -
     check(wanted, description.model, run, machines.processes)
 
 
-def job(
-    description: Description,
-    machines: Nodes,
-    *,
-    spec: Path,
-    sets: Sequence[str],
-    options: Sequence[str],
-    folder: str | None,
-    resume: bool,
-    manager: Manager,
-    time: str | None,
-    grace: str,
-    restarts: int,
-) -> Job:
+@dataclass(frozen=True)
+class Asked:
+    """What a person typed about the run itself."""
+
+    spec: Path
+    sets: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """Further ones of ``colossus train``."""
+    folder: str | None = None
+    resume: bool = False
+    time: str | None = None
+    grace: str = "5 min"
+    restarts: int = 3
+
+
+def job(description: Description, machines: Nodes, manager: Manager, asked: Asked) -> Job:
     """The job that all this describes.
 
     Raises:
@@ -103,28 +106,34 @@ def job(
     """
     description.run.told_data()
     inside = manager in ("kubernetes", "trainjob")
-    name = description.run_folder
-    if inside:
-        place = _in_the_volume(folder or f"{RUNS}/{name}")
-        _check_data(description, sets)
-    else:
-        place = str((Path(folder) if folder else Path("runs") / name).absolute())
-        _check_folder(Path(place), resume)
-    words = ["train", str(SPEC if inside else spec.absolute())]
-    words += [word for each in sets for word in ("--set", each)]
-    words += ["--out", place, *options]
-    if resume and manager != "slurm":  # whose script sees for itself
+    folder = _place(description, inside, asked)
+    words = ["train", str(SPEC if inside else asked.spec.absolute())]
+    words += [word for each in asked.sets for word in ("--set", each)]
+    words += ["--out", folder, *asked.options]
+    if asked.resume and manager != "slurm":  # whose script sees for itself
         words.append("--resume")
     return Job(
-        name=name,
+        name=description.run_folder,
         nodes=machines.count,
         gpus=machines.gpus,
         train=tuple(words),
-        folder=place,
-        restarts=restarts,
-        grace=duration("--grace", grace),
-        time_limit=None if time is None else duration("--time", time),
+        folder=folder,
+        restarts=asked.restarts,
+        grace=duration("--grace", asked.grace),
+        time_limit=None if asked.time is None else duration("--time", asked.time),
     )
+
+
+def _place(description: Description, inside: bool, asked: Asked) -> str:
+    """The run's folder, as the nodes see it."""
+    name = description.run_folder
+    if inside:
+        folder = _in_the_volume(asked.folder or f"{RUNS}/{name}")
+        _check_data(description, asked.sets)
+        return folder
+    place = (Path(asked.folder) if asked.folder else Path("runs") / name).absolute()
+    _check_folder(place, asked.resume)
+    return str(place)
 
 
 def duration(option: str, text: str) -> float:
