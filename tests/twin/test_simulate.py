@@ -393,6 +393,15 @@ def test_waiting_replicas_lose_less_than_restarting_jobs() -> None:
     assert found["replica"] > found["restart"]
 
 
+def test_the_trace_of_a_step_is_in_milliseconds() -> None:
+    record = simulate(small(), planner=plain)
+    time, power, beat = record.rhythm["time"], record.rhythm["power"], record.summary["rhythm"]
+    assert np.diff(time) == pytest.approx(max(1e-3, (5 * beat["step_time"] + 2) / 20_000))
+    assert power.max() - power.min() == pytest.approx(beat["stop"])
+    # Idle servers and switches remain when all stop; no step exceeds what is reserved.
+    assert 0 < power.min() < power.max() < record["power.limit"].max()
+
+
 def test_a_rack_takes_all_its_servers_along() -> None:
     pool = FLEET.pools["h100"].model_copy(update={"gpus": 4096, "deliveries": ()})
     known = catalog.entry("failures", "llama3-h100")

@@ -127,7 +127,8 @@ def rhythm_text(record: Record) -> str:
     """How hard the power of the site swings, and what would smooth it."""
     r = record.summary["rhythm"]
     text = (
-        f"All GPUs compute and wait together: within each step the power of {r['gpus']:,} GPUs "
+        f"All GPUs compute and wait together: within each step of "
+        f"{amount(r['step_time'], units.DURATION)} the power of {r['gpus']:,} GPUs "
         f"swings by {amount(r['swing'], units.POWER)}, and by {amount(r['stop'], units.POWER)} "
         f"when all of them stop, at up to {amount(r['steepest'], units.RAMP)}."
     )

@@ -16,8 +16,9 @@ from opencolossus.twin.scene import Played, Scene
 STEPS = 4
 STOP = 2.0
 """Seconds of the stop that is shown: a failure or a checkpoint that all GPUs wait for."""
-SAMPLES = 4000
-SHOWN = 600
+MILLISECOND = 1e-3
+SAMPLES = 20_000
+"""Most samples of a trace; longer ones are coarser than a millisecond."""
 FLOOR = 0.8
 """Dummy work that holds GPUs at this share of their cap, where it is asked what it would cost."""
 
@@ -25,10 +26,10 @@ FLOOR = 0.8
 def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[str, Array]]:
     """Swings of the plan with the most GPUs, and the trace; nothing where no plan ever ran.
 
-    ``swing`` and ``stop`` in W between high and low within a step and at a stop, ``steepest`` in
-    W/s over 100 ms, ``ramp`` in W/s that the site's sources can follow (None without a limit),
-    ``absorb_power`` and ``absorb_energy`` that storage must take so that they need not follow
-    more, ``dummy_power`` in W that dummy work would burn instead.
+    ``step_time`` in s; ``swing`` and ``stop`` in W between high and low within a step and at a
+    stop, ``steepest`` in W/s over 100 ms, ``ramp`` in W/s that the site's sources can follow (None
+    without a limit), ``absorb_power`` and ``absorb_energy`` that storage must take so that they
+    need not follow more, ``dummy_power`` in W that dummy work would burn instead.
     """
     index = int(np.argmax([plan.total for plan in played.epochs.plans]))
     plan = played.epochs.plans[index]
@@ -38,13 +39,14 @@ def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[st
     cap = float(played.cap[hour])
     step = _step(plan)
     duration = (STEPS + 1) * sum(step) + STOP
-    resolution = duration / SAMPLES
+    resolution = max(MILLISECOND, duration / SAMPLES)
     begin = STEPS * sum(step)
     quiet = _trace(scene, plan, cap, step, duration, resolution, ())
     power = _trace(scene, plan, cap, step, duration, resolution, ((begin, begin + STOP),))
     ramp = _ramp(scene, hour)
     result: dict[str, Any] = {
         "gpus": plan.total,
+        "step_time": plan.step_time,
         "swing": swings.swing(quiet),
         "stop": swings.swing(power),
         "steepest": swings.steepest(power, resolution, 0.1),
@@ -57,9 +59,8 @@ def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[st
         grid = swings.ramp_limited(power, resolution, ramp)
         taken = swings.absorbed(power, grid, resolution)
         result |= {"absorb_power": taken.power, "absorb_energy": taken.energy}
-    stride = -(-power.size // SHOWN)
     time = np.arange(power.size, dtype=float) * resolution
-    return result, {"time": time[::stride], "power": power[::stride]}
+    return result, {"time": time, "power": power}
 
 
 def _step(plan: Operating) -> swings.Step:
