@@ -17,7 +17,6 @@ from opencolossus.specs.quantities import (
     PositiveFlopRate,
     PositivePower,
     PositiveSize,
-    Size,
 )
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
@@ -59,7 +58,6 @@ class Gpu(Spec):
     """Highest clock of the compute units."""
     multiprocessors: PositiveInt | None = None
     """Units that tiles of a matrix product are spread over (SMs or CUs)."""
-    l2_cache: Annotated[Size, Field(gt=0)] | None = None
     price: NonNegativeMoney | None = None
     power_curve: PowerCurve = PowerCurve()
     """Assumed until ``colossus calibrate power`` has measured it."""
@@ -163,8 +161,6 @@ class Fabric(Spec):
     """Share of line rate that large messages reach."""
     latency: NonNegativeDuration
     """Of a small message between two servers on one leaf."""
-    transceiver_power: NonNegativePower = 0.0
-    """One optical module; two stand at the ends of each link above the leaf."""
 
     @model_validator(mode="after")
     def _has_switch(self) -> Self:
