@@ -16,20 +16,10 @@ With unequal stages the slowest sets the pace and the others are met once on the
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from opencolossus.step.columns import Array, ceil_div
 from opencolossus.step.layouts import DUALPIPE, ZB_H1, ZB_H2, Layouts
-
-
-class Stages(NamedTuple):
-    """Layers of the slowest and of the mean stage, and how much of the head is in the slowest."""
-
-    layers: Array
-    head: Array
-    mean_layers: Array
 
 
 def slots(layers: Array, layouts: Layouts) -> Array:

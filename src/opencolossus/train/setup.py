@@ -173,8 +173,3 @@ def load_tensors(training: Training, step: int) -> None:
         optimiser.prime(engine.optimisers)
     training.store.read_into(step, engine.tensors())
     engine.publish()
-
-
-def run_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a run."""
-    return Tokenizer.load(folder / TOKENIZER)
