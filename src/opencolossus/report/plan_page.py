@@ -61,8 +61,10 @@ def _definition(rows: Sequence[tuple[str, str]]) -> str:
     return f'<div class="card wide"><table class="facts">{cells}</table></div>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table; columns ``numbers`` are set flush right."""
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), kind: str = ""
+) -> str:
+    """A table; columns ``numbers`` are set flush right, ``kind`` is its class."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
         made = [
@@ -72,7 +74,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence
         return f"<tr>{''.join(made)}</tr>"
 
     body = "".join(cells("td", row) for row in rows)
-    return f'<div class="card wide"><table>{cells("th", head)}{body}</table></div>'
+    return f'<div class="card wide"><table class="{kind}">{cells("th", head)}{body}</table></div>'
 
 
 def _bars(key: str, rows: Sequence[tuple[str, float, str]]) -> str:
@@ -161,9 +163,11 @@ def _alternatives(plan: Plan) -> list[Section]:
             words.compared(plan, other.tokens_per_second),
             other.why,
         )
-        for number, other in enumerate(plan.alternatives)
+        for number, other in sorted(
+            enumerate(plan.alternatives), key=lambda pair: -(pair[1].tokens_per_second or 0.0)
+        )
     ]
-    body = _table(("change", "layout", "speed", "why"), rows, (2,))
+    body = _table(("change", "layout", "speed", "why"), rows, (2,), "others")
     note = "The nearest other layouts. Percentages of a reason are shares of the chosen step."
     return [Section("What lost, and why", note=note, body=body)]
 
