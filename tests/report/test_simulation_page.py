@@ -190,6 +190,8 @@ async function touch(seen) {
   seen[0].kept = plot("supply").layout.xaxis.range;
   const rack = () => [...page.querySelector(".hall canvas").getContext("2d")
     .getImageData(2, 2, 1, 1).data].join();
+  const minor = page.querySelector(".minor"), trips = page.getElementById("trips");
+  seen[0].trips = minor ? [minor.offsetHeight, trips.click() || minor.offsetHeight] : null;
   seen[0].halls = [];
   for (const by of ["kw", "celsius"]) {
     page.querySelector(`[data-colour=${by}]`).click();
@@ -232,6 +234,8 @@ def test_a_browser_draws_it_on_desk_and_phone_and_answers(page: str, tmp_path: P
     assert touched["marked"] == [touched["event"]]
     assert touched["pressed"] == "true"
     assert touched["kept"] == touched["zoomed"]
+    hidden, shown = touched["trips"]
+    assert hidden == 0 < shown
     (power, hot, most), (heat, warm, warmest) = touched["halls"]
     assert power.startswith("Hall 1: ")
     assert power.endswith(" kW")

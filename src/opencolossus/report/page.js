@@ -110,6 +110,12 @@
     });
   });
 
+  const trips = document.getElementById("trips");
+  if (trips) trips.addEventListener("click", () => {
+    const shown = document.querySelector(".events").classList.toggle("all");
+    trips.setAttribute("aria-pressed", String(shown));
+  });
+
   const toggle = document.getElementById("theme");
   function redraw() { busy = true; figures.forEach(draw); halls(); busy = false; }
   if (toggle) toggle.addEventListener("click", () => {
@@ -135,7 +141,7 @@
   function widthOf(racks) {
     const ideal = Math.sqrt(racks * 1.6);
     let best = Math.ceil(ideal);
-    for (let c = Math.ceil(ideal * 0.7); c <= ideal * 1.5; c++) {
+    for (let c = Math.ceil(ideal * 0.85); c <= ideal * 1.2; c++) {
       if ((c - racks % c) % c < (best - racks % best) % best) best = c;
     }
     return best;
@@ -175,7 +181,7 @@
         if (kind) held += count;
         if (lit) said.push(say(value(kind)));
       }
-      canvas.parentElement.querySelector("span").textContent =
+      canvas.parentElement.querySelector("span").textContent = !held ? `Hall ${index + 1}: empty` :
         `Hall ${index + 1}: ${on.toLocaleString("en")} of ${held.toLocaleString("en")} racks on` +
         (on ? `, ${[...new Set(said)].join(" and ")}` : "");
     });

@@ -26,7 +26,8 @@ def waterfall(record: Record) -> Figure:
         "x": rounded(values),
         "measure": measure,
         "text": text,
-        "textposition": "outside",
+        "textposition": ["inside", *("outside" for _ in shown), "inside"],
+        "insidetextanchor": "end",
         "cliponaxis": False,
         "connector": {"line": {"color": "--line", "width": 1}},
         "decreasing": {"marker": {"color": "--c3"}},
@@ -35,7 +36,7 @@ def waterfall(record: Record) -> Figure:
     }
     low = max(0.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
     layout = {
-        "xaxis": {"range": [low, 100 + 0.16 * (100 - low)], "ticksuffix": " %"},
+        "xaxis": {"range": [low, 100 + 0.04 * (100 - low)], "ticksuffix": " %"},
         "yaxis": {"autorange": "reversed"},
         "showlegend": False,
     }

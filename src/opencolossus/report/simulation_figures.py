@@ -23,7 +23,7 @@ def supply(record: Record) -> Figure:
     traces = [
         _line(record, power / 1e6, name, colour, stackgroup=group, width=0.5)
         | {"fillcolor": colour + "/0.65"}
-        for name, power, colour, group in stacked(record.prefixed("source"))
+        for name, power, colour, group in stacked(record.prefixed("source"), colours(record))
     ]
     limit = np.sum(list(record.prefixed("limit").values()), axis=0)
     traces.append(_line(record, limit / 1e6, "contracted limit", "--soft", dash="dash"))
@@ -39,11 +39,19 @@ def supply(record: Record) -> Figure:
     )
 
 
-def stacked(sources: dict[str, Array]) -> list[tuple[str, Array, str, str]]:
+def colours(record: Record) -> dict[str, str]:
+    """A colour for each source that ever does anything, the same in all pictures."""
+    busy = [name for name, power in record.prefixed("source").items() if np.abs(power).max() > 0]
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(busy)}
+
+
+def stacked(
+    sources: dict[str, Array], palette: dict[str, str]
+) -> list[tuple[str, Array, str, str]]:
     """(name, W, colour, stack) of the sources that do anything; charging goes below the axis."""
     parts = []
-    for i, (name, power) in enumerate(sources.items()):
-        colour = COLOURS[i % len(COLOURS)]
+    for name, power in sources.items():
+        colour = palette.get(name, COLOURS[-1])
         if power.max(initial=0.0) > 0:
             parts.append((name, np.maximum(power, 0.0), colour, "sources"))
         if power.min(initial=0.0) < -CHARGING:

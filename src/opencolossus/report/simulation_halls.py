@@ -34,7 +34,7 @@ def plan(record: Record) -> dict[str, Any] | None:
         "kinds": kinds,
         "halls": _halls(site),
         "kw": [0.0, max(max(kind["kw"]) for kind in kinds) or 1.0],
-        "celsius": [min(heat, default=0.0), max(heat, default=1.0)],
+        "celsius": [float(record["temperature.supply"].min()), max(heat, default=1.0)],
         "first": int(np.argmax(powered)),
     }
 

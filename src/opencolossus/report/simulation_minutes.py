@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.report.page import Figure, Trace, rounded
-from opencolossus.report.simulation_figures import stacked
+from opencolossus.report.simulation_figures import colours, stacked
 from opencolossus.twin.record import Record
 
 Array = NDArray[np.float64]
@@ -45,7 +45,7 @@ def minutes(record: Record) -> Figure | None:
     sources = {n[7:]: v[shown] for n, v in record.moments.items() if n.startswith("source.")}
     traces = [
         _line(at, power / 1e6, name, colour) | {"stackgroup": group, "fillcolor": colour + "/0.65"}
-        for name, power, colour, group in stacked(sources)
+        for name, power, colour, group in stacked(sources, colours(record))
     ]
     traces.append(_line(at, record.moments["power.limit"][shown] / 1e6, "can be carried", "--soft"))
     traces[-1]["line"]["dash"] = "dash"

@@ -16,6 +16,9 @@ MINUTES_NOTE = (
     "difference, or caps go down, or servers off."
 )
 
+MINOR = ' class="minor"'
+"""Events that are shown when they are asked for."""
+
 
 def render(record: Record) -> str:
     """The page as HTML, from the record alone.
@@ -71,14 +74,18 @@ def _sections(record: Record) -> list[Section]:
 
 def _events(record: Record) -> str:
     rows = "".join(
-        f'<li><button type="button" data-time="{event.time}" aria-pressed="false">'
+        f"<li{MINOR if event.kind == 'trip' else ''}>"
+        f'<button type="button" data-time="{event.time}" aria-pressed="false">'
         f"<time>{str(event.time.astype('datetime64[m]')).replace('T', ' ')}</time>"
         f'<span class="kind">{escape(event.kind)}</span><span>{escape(event.text)}</span>'
         "</button></li>"
         for event in record.events
     )
     notes = "".join(f'<p class="note">{escape(text)}.</p>' for text in record.summary["ignored"])
-    return f'<div class="card"><ul class="events">{rows}</ul></div>{notes}'
+    trips = sum(event.kind == "trip" for event in record.events)
+    words = f"{trips} trips of generators" if trips > 1 else "1 trip of a generator"
+    more = f'<button type="button" id="trips" aria-pressed="false">{words}</button>'
+    return f'<div class="card"><ul class="events">{rows}</ul>{more if trips else ""}</div>{notes}'
 
 
 def _assumptions(record: Record) -> str:

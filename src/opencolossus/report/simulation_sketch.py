@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.report.page import escape
-from opencolossus.report.simulation_figures import stacked
+from opencolossus.report.simulation_figures import colours, stacked
 from opencolossus.twin.record import Record
 
 Array = NDArray[np.float64]
@@ -29,7 +29,9 @@ INK, SOFT, PAPER = "#1c1e21", "#5d6470", "#fbfaf7"
 
 def sketch(record: Record) -> str:
     """Power by source in MW against what could be carried, with the tokens so far as a line."""
-    parts = [p for p in stacked(record.prefixed("source")) if p[3] == "sources"]
+    parts = [
+        part for part in stacked(record.prefixed("source"), colours(record)) if part[3] == "sources"
+    ]
     limit = np.sum(list(record.prefixed("limit").values()), axis=0) / 1e6
     top = _round_up(float(max(limit.max(), record["power.facility"].max() / 1e6)))
     base = np.zeros(_thin(limit).size)
