@@ -84,3 +84,14 @@ def test_a_signal_saves_and_ends_without_a_traceback(spec, tmp_path, number, sta
     done = last_step(run)
     assert 3 <= done <= 20
     assert saved(run) == done
+
+
+def test_killed_at_any_act_of_a_save_the_run_has_a_sound_checkpoint(tmp_path):
+    script = Path(__file__).parent / "killed_saves.py"
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = [int(line) for line in done.stdout.split()]
+    assert len(steps) > 15, "every file of a checkpoint is opened, and some are moved and removed"
+    assert steps == sorted(steps)
+    assert set(steps) == {2, 3}, "the one before, until the new one is whole"

@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.files import flush
 from opencolossus.train import manifest, world
 
 KEEP = 2
@@ -153,12 +154,12 @@ class Store:
         digests = {name: value for share in [*shares, common] for name, value in share.items()}
         (part / manifest.NAME).write_text(manifest.render(digests))
         for name in (STATE, manifest.NAME, "."):
-            _flush(part / name)
+            flush(part / name)
 
     def _publish(self, part: Path, step: int) -> None:
         self._remove(step)
         os.replace(part, self.path(step))
-        _flush(self.folder)
+        flush(self.folder)
         # Later ones were damaged, or the run would have gone on from there.
         later = [other for other in self.steps() if other > step]
         for other in later + self.steps()[len(later) + KEEP :]:
@@ -224,11 +225,3 @@ def _first_cause(error: BaseException) -> BaseException:
     if isinstance(error, CheckpointException) and error.failures:
         return next(iter(error.failures.values()))[0]
     return error
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
