@@ -110,27 +110,31 @@ def _write(grok: Grok, tokenizer: Tokenizer, file: Path, dtype: torch.dtype) -> 
 
 
 def _describe(writer: GGUFWriter, model: Model) -> None:
-    writer.add_name(model.name)
-    writer.add_context_length(model.context)
-    writer.add_embedding_length(model.width)
-    writer.add_block_count(model.layers)
-    writer.add_feed_forward_length(model.feed_forward or model.expert_feed_forward)
-    writer.add_expert_feed_forward_length(model.expert_feed_forward)
-    writer.add_head_count(model.heads)
-    writer.add_head_count_kv(model.kv_heads)
-    writer.add_key_length(model.head_size)
-    writer.add_value_length(model.head_size)
-    writer.add_rope_dimension_count(model.head_size)
-    writer.add_rope_freq_base(model.rope_base)
-    writer.add_layer_norm_rms_eps(model.norm_epsilon)
-    writer.add_expert_count(model.experts)
-    writer.add_expert_used_count(model.experts_per_token)
-    writer.add_vocab_size(model.vocabulary)
-    writer.add_embedding_scale(model.embedding_multiplier)
-    writer.add_logit_scale(model.output_multiplier)
-    writer.add_attn_output_scale(model.attention_multiplier or model.head_size**-0.5)
-    writer.add_attn_logit_softcapping(model.attention_softcap or 0.0)
-    writer.add_final_logit_softcapping(model.logit_softcap or 0.0)
+    described = {
+        "name": model.name,
+        "context_length": model.context,
+        "embedding_length": model.width,
+        "block_count": model.layers,
+        "feed_forward_length": model.feed_forward or model.expert_feed_forward,
+        "expert_feed_forward_length": model.expert_feed_forward,
+        "head_count": model.heads,
+        "head_count_kv": model.kv_heads,
+        "key_length": model.head_size,
+        "value_length": model.head_size,
+        "rope_dimension_count": model.head_size,
+        "rope_freq_base": model.rope_base,
+        "layer_norm_rms_eps": model.norm_epsilon,
+        "expert_count": model.experts,
+        "expert_used_count": model.experts_per_token,
+        "vocab_size": model.vocabulary,
+        "embedding_scale": model.embedding_multiplier,
+        "logit_scale": model.output_multiplier,
+        "attn_output_scale": model.attention_multiplier or model.head_size**-0.5,
+        "attn_logit_softcapping": model.attention_softcap or 0.0,
+        "final_logit_softcapping": model.logit_softcap or 0.0,
+    }
+    for name, value in described.items():
+        getattr(writer, f"add_{name}")(value)
 
 
 def _add_tokens(writer: GGUFWriter, tokenizer: Tokenizer, vocabulary: int) -> None:
