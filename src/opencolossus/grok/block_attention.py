@@ -1,5 +1,7 @@
 """Causal attention on a CPU, block of queries by block, with a gradient of its own.
 
+Where `native/attention.py` cannot run: in fp32, or on another processor.
+
 A block of queries meets only the keys up to its last one, so nearly half of the scores are never
 formed; products run as batched matrix products, everything between them in one pass. Scores are
 formed again for the gradient, so that memory stays linear in the length (as in FlashAttention,
@@ -87,9 +89,9 @@ class _BlockAttention(torch.autograd.Function):
             weights, grad_products = kernels.softmax_block_gradient(
                 _by_head(products, B * H),
                 _firsts(first_BT, H, block),
-                lse_BHT[:, :, block].reshape(B * H, -1),
+                lse_BHT[:, :, block].reshape(B * H, -1).contiguous(),
                 _by_head(grad_weights, B * H),
-                dot_BHT[:, :, block].reshape(B * H, -1),
+                dot_BHT[:, :, block].reshape(B * H, -1).contiguous(),
                 *ctx.options,
             )
             weights, grad_products = weights.view_as(products), grad_products.view_as(products)

@@ -163,15 +163,17 @@ def _stride(gate: Tensor, up: Tensor) -> int | None:
 def _call(
     name: str, first: Tensor, *others: Tensor | int | None, floats: tuple[float, ...] = ()
 ) -> None:
-    """Call the function for the type of ``first``, with all threads of PyTorch."""
-    function = getattr(library(), f"{name}_{SUFFIXES[first.dtype]}")
-    arguments = [
-        ctypes.c_void_p(x.data_ptr()) if isinstance(x, Tensor) else _plain(x)
-        for x in (first, *others)
-    ]
+    """Call the function for the type of ``first``."""
+    called(f"{name}_{SUFFIXES[first.dtype]}", *map(_plain, (first, *others)), floats=floats)
+
+
+def called(name: str, *arguments: object, floats: tuple[float, ...]) -> None:
+    """Call a function of the library, with as many threads as PyTorch has."""
     threads = ctypes.c_int64(torch.get_num_threads())
-    function(*arguments, threads, *map(ctypes.c_float, floats))
+    getattr(library(), name)(*arguments, threads, *map(ctypes.c_float, floats))
 
 
-def _plain(x: int | None) -> ctypes.c_void_p | ctypes.c_int64:
-    return ctypes.c_void_p() if x is None else ctypes.c_int64(x)
+def _plain(x: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
+    if isinstance(x, int):
+        return ctypes.c_int64(x)
+    return ctypes.c_void_p(None if x is None else x.data_ptr())

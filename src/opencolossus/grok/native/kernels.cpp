@@ -1,6 +1,7 @@
 // The functions of ../kernels.py that are worth it, each in one pass; those are their definition.
 // fp32 inside. Every name comes with `_32` for fp32 outside, and with `_16` for bf16.
 
+#include "attention.h"
 #include "gated.h"
 #include "norms.h"
 #include "softmax.h"
@@ -35,16 +36,38 @@
                                          float *totals, float *lse, int64_t heads,                 \
                                          int64_t queries, int64_t keys, int64_t threads,           \
                                          float scale, float cap) {                                 \
-        Block block{heads, queries, keys, first, scale, cap};                                      \
+        Block block{heads, queries, keys, first, {scale, cap}};                                      \
         softmax_block(products, block, weights, totals, lse, threads);                             \
     }                                                                                              \
     extern "C" void softmax_block_gradient_##BITS(                                                 \
         const T *products, const int32_t *first, const float *lse, const T *grad_weights,          \
         const float *dots, T *weights, T *grad, int64_t heads, int64_t queries, int64_t keys,      \
         int64_t threads, float scale, float cap) {                                                 \
-        Block block{heads, queries, keys, first, scale, cap};                                      \
+        Block block{heads, queries, keys, first, {scale, cap}};                                      \
         softmax_block_gradient(products, block, lse, grad_weights, dots, weights, grad, threads);  \
     }
 
 EXPORT(float, 32)
 EXPORT(uint16_t, 16)
+
+#if defined(__AVX512BF16__)
+// `steps` are from row to row of the batch, head to head and token to token, for every tensor.
+static Heads heads_at(uint16_t *x, const int64_t *steps) {
+    return {x, steps[0], steps[1], steps[2]};
+}
+
+extern "C" void attention(const int64_t *sizes, const int32_t *first, float *lse, uint16_t **at,
+                          const int64_t (*steps)[3], int64_t threads, float scale, float cap) {
+    Job job{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], first, lse, {scale, cap}};
+    Heads *tensors[] = {&job.q,    &job.k,      &job.v,      &job.out,
+                        &job.grad, &job.grad_q, &job.grad_k, &job.grad_v};
+    for (int64_t i = 0; i < sizes[5]; i++) *tensors[i] = heads_at(at[i], steps[i]);
+    bool backward = sizes[5] > 4;
+    each_row(job.batch * job.kv_heads, job.tokens * job.size, threads, [&](int64_t item) {
+        if (backward)
+            Backward(job, item).run();
+        else
+            Forward(job, item).run();
+    });
+}
+#endif

@@ -35,17 +35,20 @@ template <class T> Vector load(const T *p, int64_t n) {
 }
 
 // To the nearest, ties to even; what is no number stays none.
-void store(uint16_t *p, Vector v) {
+Halves halves(Vector v) {
 #if defined(__AVX512BF16__)
-    __m256bh h = _mm512_cvtneps_pbh((__m512)v);
-    std::memcpy(p, &h, sizeof h);
+    return (Halves)_mm512_cvtneps_pbh((__m512)v);
 #else
     Words w = (Words)v;
     w = (w + 0x7fff + ((w >> 16) & 1)) >> 16;
     w = v == v ? w : Words{} + 0x7fc0;
-    Halves h = __builtin_convertvector(w, Halves);
-    std::memcpy(p, &h, sizeof h);
+    return __builtin_convertvector(w, Halves);
 #endif
+}
+
+void store(uint16_t *p, Vector v) {
+    Halves h = halves(v);
+    std::memcpy(p, &h, sizeof h);
 }
 
 template <class T> void store(T *p, Vector v, int64_t n) {

@@ -44,13 +44,8 @@ void cross_entropy_rows(T *logits, const float *counts, float *lse, int64_t rows
     });
 }
 
-struct Block {
-    int64_t heads, queries, keys;  // query r is token keys - queries + r
-    const int32_t *first;          // [heads, queries]: the first key that each sees
+struct Scoring {
     float scale, cap;
-
-    int64_t begin(int64_t row) const { return first[row]; }
-    int64_t end(int64_t row) const { return keys - queries + row % queries + 1; }
 
     // Scores of the products, and their slope by them.
     Vector score(Vector products, Vector &slope) const {
@@ -63,39 +58,54 @@ struct Block {
     }
 };
 
+// Weights of the keys that a query sees before they are divided by their sum, this sum, and the
+// log of the whole.
+template <class From, class To>
+void soften_row(const From *products, int64_t from, int64_t to, Scoring scoring, To *weights,
+                float *total, float *lse) {
+    Vector slope;
+    // The exponential of a capped score fits as it is; the largest need not be known first.
+    float top = 0;
+    if (scoring.cap <= 0 || scoring.cap > 60) {
+        Vector most = Vector{} - INFINITY;
+        along(from, to, [&](int64_t i, auto n) {
+            Vector x = scoring.score(load(products + i, n), slope);
+            most = first_lanes(x < most ? most : x, most, n);
+        });
+        top = largest(most);
+    }
+    Vector sums{};
+    along(from, to, [&](int64_t i, auto n) {
+        Vector weight = exponential(scoring.score(load(products + i, n), slope) - top);
+        sums += first_lanes(weight, Vector{}, n);
+        store(weights + i, weight, n);
+    });
+    *total = sum(sums);
+    *lse = top + std::log(*total);
+}
+
+struct Block {
+    int64_t heads, queries, keys;  // query r is token keys - queries + r
+    const int32_t *first;          // [heads, queries]: the first key that each sees
+    Scoring scoring;
+
+    int64_t begin(int64_t row) const { return first[row]; }
+    int64_t end(int64_t row) const { return keys - queries + row % queries + 1; }
+};
+
 template <class T> void zero_outside(T *row, int64_t from, int64_t to, int64_t all) {
     std::memset(row, 0, from * sizeof(T));
     std::memset(row + to, 0, (all - to) * sizeof(T));
 }
 
-// Weights before they are divided by their sums, these sums, and the log of the whole.
 template <class T>
 void softmax_block(const T *products, Block block, T *weights, float *totals, float *lse,
                    int64_t threads) {
     each_row(block.heads * block.queries, block.keys, threads, [=](int64_t r) {
-        const T *row = products + r * block.keys;
         T *out = weights + r * block.keys;
         int64_t from = block.begin(r), to = block.end(r);
-        Vector slope;
-        // The exponential of a capped score fits as it is; the largest need not be known first.
-        float top = 0;
-        if (block.cap <= 0 || block.cap > 60) {
-            Vector most = Vector{} - INFINITY;
-            along(from, to, [&](int64_t i, auto n) {
-                Vector x = block.score(load(row + i, n), slope);
-                most = first_lanes(x < most ? most : x, most, n);
-            });
-            top = largest(most);
-        }
-        Vector sums{};
-        along(from, to, [&](int64_t i, auto n) {
-            Vector weight = exponential(block.score(load(row + i, n), slope) - top);
-            sums += first_lanes(weight, Vector{}, n);
-            store(out + i, weight, n);
-        });
+        soften_row(products + r * block.keys, from, to, block.scoring, out, totals + r, lse + r);
         zero_outside(out, from, to, block.keys);
-        totals[r] = sum(sums);
-        lse[r] = top + std::log(totals[r]);
     });
 }
 
@@ -109,7 +119,7 @@ void softmax_block_gradient(const T *products, Block block, const float *lse,
         float whole = lse[r], dot = dots[r];
         along(from, to, [=](int64_t i, auto n) {
             Vector slope;
-            Vector weight = exponential(block.score(load(products + at + i, n), slope) - whole);
+            Vector weight = exponential(block.scoring.score(load(products + at + i, n), slope) - whole);
             store(weights + at + i, weight, n);
             store(grad + at + i, weight * (load(grad_weights + at + i, n) - dot) * slope, n);
         });

@@ -1,0 +1,240 @@
+// Causal attention and its gradient in bf16, a block of queries after the other, in the caches of
+// one core: as FlashAttention (Dao et al. 2022), with a soft cap, documents and shared keys.
+
+#pragma once
+
+#include "softmax.h"
+#include "tiles.h"
+
+#if defined(__AVX512BF16__)
+
+namespace {
+
+constexpr int64_t EDGE = 64;  // queries and keys of a block
+
+// [B, heads, T, size], the numbers of a head side by side.
+struct Heads {
+    uint16_t *at;
+    int64_t batch, head, token;
+
+    uint16_t *row(int64_t b, int64_t h, int64_t t) const {
+        return at + b * batch + h * head + t * token;
+    }
+};
+
+struct Job {
+    int64_t batch, heads, kv_heads, tokens, size;
+    const int32_t *first;  // [B, T]: the first key that each query sees
+    float *lse;            // [B, H, T]
+    Scoring scoring;
+    Heads q, k, v, out, grad, grad_q, grad_k, grad_v;
+
+    int64_t padded() const { return rounded(tokens, EDGE); }
+};
+
+// `rows` rows of a head, then rows of 0 up to the block's end.
+void copy_rows(const uint16_t *from, int64_t step, int64_t rows, int64_t size, uint16_t *out) {
+    for (int64_t r = 0; r < rows; r++)
+        std::memcpy(out + r * size, from + r * step, size * sizeof(uint16_t));
+    std::memset(out + rows * size, 0, (EDGE - rows) * size * sizeof(uint16_t));
+}
+
+void weave_rows(const uint16_t *rows, int64_t size, Pair *out) {
+    for (int64_t r = 0; r < EDGE; r += 2)
+        weave(rows + r * size, rows + (r + 1) * size, out + r / 2 * size, size);
+}
+
+const Pair *pairs(const uint16_t *p) { return reinterpret_cast<const Pair *>(p); }
+
+// What one thread works with, for the queries and keys of one head of keys.
+struct Work {
+    const Job &job;
+    int64_t b, n, size, all;
+    std::vector<uint16_t> rows;
+
+    Work(const Job &job, int64_t item)
+        : job(job), b(item / job.kv_heads), n(item % job.kv_heads), size(job.size),
+          all(job.padded()), rows(EDGE * job.size) {}
+
+    int64_t group() const { return job.heads / job.kv_heads; }
+    int64_t length(int64_t start) const { return std::min(EDGE, job.tokens - start); }
+    int64_t first(int64_t query) const { return job.first[b * job.tokens + query]; }
+
+    // The first block of keys that a query of this block sees.
+    int64_t lowest(int64_t start) const {
+        int64_t found = start;
+        for (int64_t r = 0; r < length(start); r++) found = std::min(found, first(start + r));
+        return found / EDGE * EDGE;
+    }
+
+    std::vector<Pair> transposed(const Heads &x) const {
+        std::vector<Pair> out(all * size / 2);
+        for (int64_t s = 0; s < job.tokens; s += EDGE)
+            transpose(x.row(b, n, s), x.token, length(s), size, out.data() + s * size / 2, EDGE);
+        return out;
+    }
+
+    std::vector<Pair> woven(const Heads &x) {
+        std::vector<Pair> out(all * size / 2);
+        for (int64_t s = 0; s < job.tokens; s += EDGE) {
+            copy_rows(x.row(b, n, s), x.token, length(s), size, rows.data());
+            weave_rows(rows.data(), size, out.data() + s * size / 2);
+        }
+        return out;
+    }
+
+    // Rows times the transposed keys (or values) from `key` on: [EDGE, EDGE], as far as is seen.
+    void meet(const uint16_t *left, const Pair *right, bool diagonal, float *out, int64_t step) {
+        for (int64_t r = 0; r < EDGE; r += ROWS) {
+            int64_t columns = diagonal ? rounded(r + ROWS, 16) : EDGE;
+            Left a{pairs(left + r * size), size / 2, 1};
+            product(a, {right, EDGE}, 0, size / 2, out + r * step, step, columns, false);
+        }
+    }
+};
+
+void put(const float *from, float factor, uint16_t *out, int64_t size) {
+    along(0, size, [=](int64_t i, auto n) { store(out + i, load(from + i, n) * factor, n); });
+}
+
+struct Forward : Work {
+    std::vector<float> scores, mixed;
+    std::vector<uint16_t> weights;
+
+    Forward(const Job &job, int64_t item)
+        : Work(job, item), scores(EDGE * all), mixed(ROWS * size), weights(EDGE * all) {}
+
+    void run() {
+        std::vector<Pair> keys = transposed(job.k), values = woven(job.v);
+        for (int64_t h = n * group(); h < (n + 1) * group(); h++)
+            for (int64_t start = 0; start < job.tokens; start += EDGE)
+                block(h, start, keys.data(), values.data());
+    }
+
+    void block(int64_t h, int64_t start, const Pair *keys, const Pair *values) {
+        int64_t count = length(start), low = lowest(start);
+        copy_rows(job.q.row(b, h, start), job.q.token, count, size, rows.data());
+        for (int64_t key = low; key <= start; key += EDGE)
+            meet(rows.data(), keys + key * size / 2, key == start, scores.data() + key, all);
+        float totals[EDGE];
+        for (int64_t r = 0; r < count; r++) totals[r] = soften(h, start, r, low);
+        for (int64_t r = 0; r < count; r += ROWS) {
+            Left a{pairs(weights.data() + r * all), all / 2, 1};
+            product(a, {values, size}, low / 2, (start + r + ROWS) / 2, mixed.data(), size, size,
+                    false);
+            for (int64_t i = r; i < std::min(r + ROWS, count); i++)
+                put(mixed.data() + (i - r) * size, 1 / totals[i], job.out.row(b, h, start + i),
+                    size);
+        }
+    }
+
+    float soften(int64_t h, int64_t start, int64_t r, int64_t low) {
+        uint16_t *out = weights.data() + r * all;
+        int64_t from = first(start + r), to = start + r + 1;
+        float total, *lse = job.lse + (b * job.heads + h) * job.tokens + start + r;
+        soften_row(scores.data() + r * all, from, to, job.scoring, out, &total, lse);
+        std::memset(out + low, 0, (from - low) * sizeof(*out));
+        std::memset(out + to, 0, (start + EDGE - to) * sizeof(*out));
+        return total;
+    }
+};
+
+struct Backward : Work {
+    std::vector<float> dk, dv, dq, scores, reach;
+    std::vector<uint16_t> grads, slopes;  // of the outputs, and by the products
+    std::vector<Pair> q_woven, grads_woven, weights_woven, slopes_woven;
+    float dots[EDGE];
+
+    Backward(const Job &job, int64_t item)
+        : Work(job, item), dk(all * size), dv(all * size), dq(EDGE * size), scores(EDGE * EDGE),
+          reach(EDGE * EDGE), grads(EDGE * size), slopes(EDGE * EDGE), q_woven(EDGE / 2 * size),
+          grads_woven(EDGE / 2 * size), weights_woven(EDGE / 2 * EDGE),
+          slopes_woven(EDGE / 2 * EDGE) {}
+
+    void run() {
+        std::vector<Pair> keys = transposed(job.k), values = transposed(job.v);
+        std::vector<Pair> keys_woven = woven(job.k);
+        for (int64_t h = n * group(); h < (n + 1) * group(); h++)
+            for (int64_t start = 0; start < job.tokens; start += EDGE) {
+                open(h, start);
+                for (int64_t key = lowest(start); key <= start; key += EDGE) {
+                    int64_t at = key * size / 2;
+                    meet(rows.data(), keys.data() + at, key == start, scores.data(), EDGE);
+                    meet(grads.data(), values.data() + at, key == start, reach.data(), EDGE);
+                    bend(h, start, key);
+                    gather(key, key == start, keys_woven.data() + at);
+                }
+                for (int64_t r = 0; r < length(start); r++)
+                    put(dq.data() + r * size, 1, job.grad_q.row(b, h, start + r), size);
+            }
+        for (int64_t t = 0; t < job.tokens; t++) {
+            put(dk.data() + t * size, 1, job.grad_k.row(b, n, t), size);
+            put(dv.data() + t * size, 1, job.grad_v.row(b, n, t), size);
+        }
+    }
+
+    void open(int64_t h, int64_t start) {
+        int64_t count = length(start);
+        copy_rows(job.q.row(b, h, start), job.q.token, count, size, rows.data());
+        copy_rows(job.grad.row(b, h, start), job.grad.token, count, size, grads.data());
+        weave_rows(rows.data(), size, q_woven.data());
+        weave_rows(grads.data(), size, grads_woven.data());
+        std::fill(dq.begin(), dq.end(), 0.0f);
+        for (int64_t r = 0; r < count; r++) {
+            const uint16_t *y = job.out.row(b, h, start + r), *g = grads.data() + r * size;
+            Vector products{};
+            along(0, size, [&](int64_t i, auto n) { products += load(y + i, n) * load(g + i, n); });
+            dots[r] = sum(products);
+        }
+    }
+
+    // Weights and gradients by the products of two queries at a time.
+    void bend(int64_t h, int64_t start, int64_t key) {
+        const float *lse = job.lse + (b * job.heads + h) * job.tokens + start;
+        for (int64_t r = 0; r < EDGE; r += 2)
+            for (int64_t c = 0; c < EDGE; c += LANES) {
+                Vector weight[2], slope[2];
+                for (int64_t i = 0; i < 2; i++) {
+                    bend_one(start, r + i, key, c, lse, weight[i], slope[i]);
+                    store(slopes.data() + (r + i) * EDGE + c, slope[i]);
+                }
+                Words both = weave(weight[0], weight[1]), bent = weave(slope[0], slope[1]);
+                std::memcpy(weights_woven.data() + r / 2 * EDGE + c, &both, sizeof both);
+                std::memcpy(slopes_woven.data() + r / 2 * EDGE + c, &bent, sizeof bent);
+            }
+    }
+
+    void bend_one(int64_t start, int64_t r, int64_t key, int64_t c, const float *lse,
+                  Vector &weight, Vector &slope) {
+        weight = slope = Vector{};
+        // Keys of this block that the query sees, counted from the vector's first.
+        int64_t query = start + r, at = r * EDGE + c, end = query + 1 - key - c;
+        if (query >= job.tokens || end <= 0) return;
+        int64_t begin = first(query) - key - c;
+        Vector found = exponential(job.scoring.score(load(&scores[at]), slope) - lse[r]);
+        Vector bent = found * (load(&reach[at]) - dots[r]) * slope;
+        Integers place;
+        for (int i = 0; i < LANES; i++) place[i] = i;
+        Integers seen = (place >= int32_t(std::max<int64_t>(begin, 0)) + Integers{}) &
+                        (place < int32_t(std::min<int64_t>(end, LANES)) + Integers{});
+        if (begin >= LANES) seen = Integers{};
+        weight = seen ? found : Vector{};
+        slope = seen ? bent : Vector{};
+    }
+
+    void gather(int64_t key, bool diagonal, const Pair *keys) {
+        for (int64_t r = 0; r < EDGE; r += ROWS) {
+            Left own{pairs(slopes.data() + r * EDGE), EDGE / 2, 1};
+            int64_t to = diagonal ? (r + ROWS) / 2 : EDGE / 2, from = diagonal ? r / 2 : 0;
+            product(own, {keys, size}, 0, to, dq.data() + r * size, size, size, true);
+            Left by_key{slopes_woven.data() + r, 1, EDGE}, weight{weights_woven.data() + r, 1, EDGE};
+            float *k = dk.data() + (key + r) * size, *v = dv.data() + (key + r) * size;
+            product(by_key, {q_woven.data(), size}, from, EDGE / 2, k, size, size, true);
+            product(weight, {grads_woven.data(), size}, from, EDGE / 2, v, size, size, true);
+        }
+    }
+};
+
+}  // namespace
+
+#endif
