@@ -28,7 +28,7 @@ Gpus = Annotated[
 SoftwareName = Annotated[
     str | None,
     typer.Option(
-        help="Training software ('colossus catalog software'); by the year if left out.",
+        help="Training software ('colossus catalog software'); by year and GPU if left out.",
         show_default=False,
     ),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from opencolossus.plan import assemble, here, joint, pinned, supply, trouble
+from opencolossus.plan import assemble, here, joint, pinned, release, supply, trouble
 from opencolossus.plan.facts import Facts
 from opencolossus.plan.fleet import Fleet, part_of_server, ready_pools
 from opencolossus.plan.plan import Plan
@@ -20,14 +20,6 @@ from opencolossus.specs.evidence import Fact
 from opencolossus.specs.software import Calibration, Software
 
 DEFAULT_SCHEDULES = ("1f1b",)
-SOFTWARE_BY_YEAR = {
-    2021: "megatron-2020",
-    2022: "megatron-deepspeed-2022",
-    2023: "mlperf-2023",
-    2024: "nemo-2024",
-    2025: "nemo-2025",
-}
-NEWEST = "bridge-2026"
 
 
 def search(
@@ -50,7 +42,7 @@ def search(
             the day on which everything is there.
         power_limit: W at the site's entry, instead of what its sources give on the day.
         gpus: GPUs to count on at most, of the whole fleet or by pool.
-        software: an entry of the catalog; by the day's year if left out.
+        software: an entry of the catalog; by the day's year and the GPUs if left out.
         facts: where the description's numbers come from, to name what is assumed.
         found: what the machine at hand reaches, where that was measured.
         detail: also alternatives, the curve of caps, Pareto front and sensitivities.
@@ -63,9 +55,9 @@ def search(
     if description.cluster is None:
         description, ours = here.ready(description, found)
         software = software or ours
-    code = _software(software, when)
     cluster = description.cluster
     assert cluster is not None  # what `ready` gives
+    code = _software(software, cluster, when, known)
     if description.run.layout is not None:
         pinned.check(description.model, description.run, description.run.layout)
     cluster = part_of_server(cluster, gpus)
@@ -134,10 +126,9 @@ def _day(description: Description, day: date | None) -> date | None:
     return max(dates) if dates else date.today()
 
 
-def _software(name: str | None, day: date | None) -> Software:
+def _software(name: str | None, cluster: Cluster, day: date | None, known: Calibration) -> Software:
     if name is None:
-        year = day.year if day else date.today().year
-        name = SOFTWARE_BY_YEAR.get(max(year, min(SOFTWARE_BY_YEAR)), NEWEST)
+        return release.usual(cluster.pools.values(), day, known)
     found: Software = catalog.entry("software", name)
     return found
 
