@@ -27,7 +27,8 @@ def taken(day: date, *nodes: str) -> str:
         (date(2026, 7, 1), ["hgx-h100"], "bridge-2026-hopper"),
         (date(2026, 7, 1), ["hgx-b200"], "bridge-2026"),
         (date(2026, 7, 1), ["nvl72-gb200", "nvl72-gb300"], "bridge-2026"),
-        (date(2026, 7, 1), ["hgx-h100", "nvl72-gb200"], "bridge-2026-hopper"),
+        (date(2026, 7, 1), ["hgx-h100", "nvl72-gb200"], "bridge-2026"),
+        (date(2026, 7, 1), ["hgx-h100", "hgx-h200", "hgx-a100-80"], "bridge-2026-hopper"),
         (date(2024, 7, 1), ["mi300x-8"], "rocm-2025"),
     ],
 )

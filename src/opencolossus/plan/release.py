@@ -24,16 +24,15 @@ ON_AMD = "rocm-2025"
 
 
 def usual(pools: Iterable[Pool], day: date | None, calibration: Calibration) -> Software:
-    """What the year brought for GPUs of these kinds."""
-    names = [pool.node.gpu.name for pool in pools]
-    architectures = {calibrations.reach_of(calibration, name)[0] for name in names}
-    found: Software = catalog.entry("software", _name(architectures, day or date.today()))
+    """What the year brought for the kind of GPU that most of the work is done on."""
+    main = max(pools, key=lambda pool: pool.gpus * max(pool.node.gpu.flops.values()))
+    architecture, _, _ = calibrations.reach_of(calibration, main.node.gpu.name)
+    found: Software = catalog.entry("software", _name(architecture, day or date.today()))
     return found
 
 
-def _name(architectures: set[str], day: date) -> str:
-    if architectures == {"cdna"}:
+def _name(architecture: str, day: date) -> str:
+    if architecture == "cdna":
         return ON_AMD
-    year = max(day.year, min(BY_YEAR))
-    blackwell = all(name.startswith("blackwell") for name in architectures)
-    return BY_YEAR.get(year, NEWEST_ON_BLACKWELL if blackwell else NEWEST)
+    newest = NEWEST_ON_BLACKWELL if architecture.startswith("blackwell") else NEWEST
+    return BY_YEAR.get(max(day.year, min(BY_YEAR)), newest)
