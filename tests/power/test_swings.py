@@ -55,6 +55,28 @@ def test_dummy_work_flattens_the_trace_and_burns_energy() -> None:
     )
 
 
+def test_the_beat_of_a_wave_is_found() -> None:
+    time = np.arange(0, 10, 1e-3)
+    wave = 5e6 + 2e6 * np.sin(2 * np.pi * 0.8 * time) + 1e6 * np.sin(2 * np.pi * 50 * time)
+    found = swings.oscillation(wave, 1e-3)
+    assert found.frequency == pytest.approx(0.8)
+    assert found.amplitude == pytest.approx(2e6)
+    assert found.share == pytest.approx(4 / 5)  # 50 Hz lies above the band
+    assert swings.oscillation(np.ones(100), 1e-3) == (0.0, 0.0, 0.0)
+
+
+def test_training_beats_where_grids_are_sensitive() -> None:
+    # Microsoft, OpenAI and NVIDIA saw the energy of the swings mostly between 0.2 and 3 Hz
+    # (arXiv 2508.14318); steps of large models take one to some seconds.
+    for compute in (0.5, 1.0, 3.0):
+        step = swings.Step(compute, 0.3 * compute, 0.1 * compute)
+        trace = swings.trace(NODE, 1000, 700.0, step, 8 * sum(step), sum(step) / 2000)
+        found = swings.oscillation(trace, sum(step) / 2000)
+        assert found.frequency == pytest.approx(1 / sum(step))
+        assert 0.2 <= found.frequency <= 3
+        assert found.share > 0.9
+
+
 def test_storage_takes_what_the_grid_cannot_follow() -> None:
     trace = swings.trace(NODE, 1000, 700.0, STEP, 20.0)
     ramp = 1e6

@@ -125,6 +125,38 @@ def absorbed(power: Array, grid: Array, resolution: float) -> Absorbed:
     return Absorbed(float(np.abs(difference).max()), float(stored.max() - stored.min()))
 
 
+class Oscillation(NamedTuple):
+    """The rhythm of a trace as the grid feels it."""
+
+    frequency: float
+    """Of the strongest component, Hz."""
+    amplitude: float
+    """Of that component, from the mean to its peak, W."""
+    share: float
+    """Of the swing's energy that lies in the critical band."""
+
+
+CRITICAL = (0.1, 20.0)
+"""Band in Hz in which utilities limit oscillations: modes between plants, torsion of shafts
+(Choukse et al. 2025, arXiv 2508.14318, section on utility specifications)."""
+
+
+def oscillation(power: Array, resolution: float) -> Oscillation:
+    """Strongest component of a trace over whole steps, and its share in the critical band."""
+    parts = np.abs(np.fft.rfft(power - power.mean()))
+    frequencies = np.fft.rfftfreq(power.size, resolution)
+    energy = float((parts**2).sum())
+    if energy <= 0:
+        return Oscillation(0.0, 0.0, 0.0)
+    inside = (frequencies >= CRITICAL[0]) & (frequencies <= CRITICAL[1])
+    strongest = int(parts.argmax())
+    return Oscillation(
+        float(frequencies[strongest]),
+        float(2 * parts[strongest] / power.size),
+        float((parts[inside] ** 2).sum()) / energy,
+    )
+
+
 def dummy_energy(smooth: Array, plain: Array, resolution: float) -> float:
     """Energy in J that dummy work burns beyond the plain trace."""
     return float((smooth - plain).clip(min=0).sum() * resolution)

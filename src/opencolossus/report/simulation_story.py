@@ -130,7 +130,10 @@ def rhythm_text(record: Record) -> str:
         f"All GPUs compute and wait together: within each step of "
         f"{amount(r['step_time'], units.DURATION)} the power of {r['gpus']:,} GPUs "
         f"swings by {amount(r['swing'], units.POWER)}, and by {amount(r['stop'], units.POWER)} "
-        f"when all of them stop, at up to {amount(r['steepest'], units.RAMP)}."
+        f"when all of them stop, at up to {amount(r['steepest'], units.RAMP)}. Its strongest beat "
+        f"is {r['frequency']:.2g} Hz, {amount(r['amplitude'], units.POWER)} to either side; "
+        f"{r['critical']:.0%} of the swing's energy lies between 0.1 and 20 Hz, where utilities "
+        f"set limits."
     )
     if r["ramp"] is not None:
         text += (

@@ -27,9 +27,11 @@ def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[st
     """Swings of the plan with the most GPUs, and the trace; nothing where no plan ever ran.
 
     ``step_time`` in s; ``swing`` and ``stop`` in W between high and low within a step and at a
-    stop, ``steepest`` in W/s over 100 ms, ``ramp`` in W/s that the site's sources can follow (None
-    without a limit), ``absorb_power`` and ``absorb_energy`` that storage must take so that they
-    need not follow more, ``dummy_power`` in W that dummy work would burn instead.
+    stop; ``frequency`` in Hz and ``amplitude`` in W of the strongest component, ``critical`` the
+    share of the swing's energy between 0.1 and 20 Hz; ``steepest`` in W/s over 100 ms; ``ramp`` in
+    W/s that the site's sources can follow (None without a limit); ``absorb_power`` and
+    ``absorb_energy`` that storage must take so that they need not follow more; ``dummy_power`` in W
+    that dummy work would burn instead.
     """
     index = int(np.argmax([plan.total for plan in played.epochs.plans]))
     plan = played.epochs.plans[index]
@@ -43,12 +45,16 @@ def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[st
     begin = STEPS * sum(step)
     quiet = _trace(scene, plan, cap, step, duration, resolution, ())
     power = _trace(scene, plan, cap, step, duration, resolution, ((begin, begin + STOP),))
+    beat = swings.oscillation(quiet[: round(begin / resolution)], resolution)
     ramp = _ramp(scene, hour)
     result: dict[str, Any] = {
         "gpus": plan.total,
         "step_time": plan.step_time,
         "swing": swings.swing(quiet),
         "stop": swings.swing(power),
+        "frequency": beat.frequency,
+        "amplitude": beat.amplitude,
+        "critical": beat.share,
         "steepest": swings.steepest(power, resolution, 0.1),
         "ramp": ramp,
         "absorb_power": 0.0,
