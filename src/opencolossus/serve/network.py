@@ -56,7 +56,7 @@ class TorchNetwork:
     def __init__(
         self, model: Grok, slots: int, context: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        self._model = model.eval().to(device, dtype)
+        self._model = _placed(model.eval(), device, dtype)
         self._device = device
         self._cache = Cache(model.config, slots, context, dtype=dtype, device=device)
         self.lengths = self._cache.lengths
@@ -96,3 +96,12 @@ class TorchNetwork:
         if not whole:
             return logits[:, 0]
         return torch.cat([row[:count] for row, count in zip(logits, counts, strict=True)])
+
+
+def _placed(model: Grok, device: torch.device, dtype: torch.dtype) -> Grok:
+    """The network on its device in ``dtype``, but for routers: rounded, they choose others."""
+    exact = {name: router.state_dict() for name, router in model.routers().items()}
+    model = model.to(device, dtype)
+    for name, router in model.routers().items():
+        router.float().load_state_dict(exact[name])
+    return model
