@@ -111,6 +111,14 @@ def test_a_second_run_does_not_overwrite_the_first(undisturbed, describe, heard)
         train(describe(), undisturbed[0], heard)
 
 
+@pytest.mark.parametrize("out", ["notes.txt", "notes.txt/run"])
+def test_a_file_is_no_folder_for_a_run(describe, tmp_path, heard, out):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is a file or lies in one; give a folder"):
+        train(describe(), tmp_path / out, heard)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_there_must_be_something_to_resume(describe, tmp_path, heard):
     with pytest.raises(UserError, match="no run to resume"):
         train(describe(), tmp_path / "none", heard, resume=True)

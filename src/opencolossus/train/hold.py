@@ -32,6 +32,8 @@ def held(folder: Path, restarted: bool, warn: Callable[[str], None]) -> Iterator
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+", encoding="utf-8")
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"--out {folder} is a file or lies in one; give a folder") from None
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     with file:
