@@ -97,7 +97,8 @@ def events(record: Record) -> str:
     """The diary of the site, without the trips of single generators."""
     told = [event for event in record.events if event.kind != "trip"]
     shown = told[:MOST_EVENTS]
-    rows = [f"| {e.time.astype('datetime64[m]')} | {e.kind} | {e.text} |" for e in shown]
+    moments = [str(e.time.astype("datetime64[m]")).replace("T", " ") for e in shown]
+    rows = [f"| {m} | {e.kind} | {e.text} |" for m, e in zip(moments, shown, strict=True)]
     left = len(told) - len(shown)
     trips = len(record.events) - len(told)
     more = f"and {left} more" if left else "and" if trips else ""
