@@ -1,10 +1,12 @@
 """What the planner says of this machine, and what runs on it then take: time and memory.
 
-    python benchmarks/here.py [--only TEXT] [--runs DIR] [--steps N] [--json FILE]
+    python benchmarks/here.py [--only TEXT] [--mode MODE] [--runs DIR [--again]] [--json FILE]
 
-Each case is a short run of `colossus train` in a process of its own; the prediction is the one
-that the run logged before its first step. Prints a table; nothing is asserted. Wants a machine
-with nothing else at work, and takes a quarter of an hour.
+Each case is a short run of `colossus train` in processes of its own; the prediction is that of the
+law as it is now, on what the run found of the machine before its first step. Prints a table;
+nothing is asserted. Wants a machine with nothing else at work, and takes ten minutes; where only
+some cases are run, the other rows of the file stay. `colossus calibrate --run DIR/00/run --run
+DIR/01/run ...` fits the law to them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ import yaml
 from record import processor, save, versions
 from rich.console import Console
 from rich.table import Table
+
+from opencolossus.plan.logged import read
+from opencolossus.specs import calibration
 
 STEPS = 16
 WORDS = 400_000
@@ -80,6 +85,7 @@ CASES = (
     Case("dense 1 M, compiled", dense(4, 128, vocabulary=2048), compile="functions"),
     Case("dense 10 M", dense(6, 320)),
     Case("dense 10 M, compiled", dense(6, 320), compile="functions"),
+    Case("dense 10 M, blocks compiled", dense(6, 320), compile="blocks"),
     Case("dense 10 M, fp32, Muon", dense(6, 320), "fp32", optimiser=MUON),
     Case("dense 40 M, fp32, micro-batch 1", dense(8, 576), "fp32", batch=2048, layout="mb=1"),
     Case(
@@ -160,21 +166,22 @@ def measure(case: Case, folder: Path, data: Path, steps: int) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"case": case.name, "error": done.stderr.strip().splitlines()[-1]}
+    return compared(case, folder)
+
+
+def compared(case: Case, folder: Path) -> dict[str, Any]:
+    """What the law says of a run on the rates that it logged at its start, and what it took."""
     found = json.loads((folder / "run" / "result.json").read_text())
+    seconds, held = read(folder / "run").priced(calibration.shipped())
     return {
         "case": case.name,
-        "predicted_ms": 1e3 * (found["predicted_step_time"] or float("nan")),
+        "predicted_ms": 1e3 * seconds,
         "measured_ms": 1e3 * found["step_time"],
-        "time_error": error(found["predicted_step_time"], found["step_time"]),
-        "predicted_gb": (found["predicted_memory"] or float("nan")) / 1e9,
+        "time_error": 100 * (seconds / found["step_time"] - 1),
+        "predicted_gb": held / 1e9,
         "measured_gb": found["memory"] / 1e9,
-        "memory_error": error(found["predicted_memory"], found["memory"]),
+        "memory_error": 100 * (held / found["memory"] - 1),
     }
-
-
-def error(predicted: float | None, measured: float) -> float | None:
-    """Relative, in percent; None where nothing was predicted."""
-    return None if predicted is None else 100 * (predicted / measured - 1)
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -188,15 +195,17 @@ def table(rows: list[dict[str, Any]]) -> Table:
             shown.add_row(row["case"], row["error"])
             continue
         numbers = [f"{row[k]:,.0f}" for k in ("predicted_ms", "measured_ms")]
-        numbers += [percent(row["time_error"])]
+        numbers += [f"{row['time_error']:+.0f} %"]
         numbers += [f"{row[k]:.2f}" for k in ("predicted_gb", "measured_gb")]
-        shown.add_row(row["case"], *numbers, percent(row["memory_error"]))
+        shown.add_row(row["case"], *numbers, f"{row['memory_error']:+.0f} %")
     return shown
 
 
-def percent(value: float | None) -> str:
-    """With its sign."""
-    return "-" if value is None else f"{value:+.0f} %"
+def kept(file: Path | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """New rows, and those that the file has of other cases, in the order of the cases."""
+    before = json.loads(file.read_text())["rows"] if file and file.exists() else []
+    known = {row["case"]: row for row in [*before, *rows]}
+    return [known[case.name] for case in CASES if case.name in known]
 
 
 def main() -> None:
@@ -205,7 +214,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--mode", help="cases that compile this: none, functions, blocks")
     parser.add_argument("--runs", type=Path, help="folder to keep the runs in")
+    parser.add_argument(
+        "--again", action="store_true", help="run nothing: price what --runs holds once more"
+    )
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
@@ -215,11 +228,18 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         data = corpus(folder)
         for number, case in enumerate(CASES):
-            if options.only in case.name:
-                rows.append(measure(case, folder / f"{number:02d}", data, options.steps))
-                print(json.dumps(rows[-1]), flush=True)
+            if options.only not in case.name or options.mode not in (None, case.compile):
+                continue
+            place = folder / f"{number:02d}"
+            if not options.again:
+                rows.append(measure(case, place, data, options.steps))
+            elif (place / "run" / "result.json").exists():
+                rows.append(compared(case, place))
+            print(case.name, flush=True)
     Console().print(table(rows))
-    save(options.json, "here", processor(), software=str(versions("torch")), rows=rows)
+    found = [row for row in kept(options.json, rows) if "error" not in row]
+    torch = versions("torch")["torch"]
+    save(options.json, "here", processor(), software=f"torch {torch}", rows=found)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,13 @@ SECTIONS: list[tuple[str, str, str, Callable[[Result], str]]] = [
         rows,
     ),
     ("twin", "Simulating", "A site over time on one core; seconds of processor time.", rows),
+    (
+        "here",
+        "Predictions for the machine at hand",
+        "Short runs of `colossus train` in every mode: what the planner said before the first step "
+        "and what the step and the memory then took. Errors in percent of what was measured.",
+        rows,
+    ),
     ("serve", "Serving", "Requests to the API over HTTP, ours and others' engines.", rows),
 ]
 

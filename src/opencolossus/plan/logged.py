@@ -58,8 +58,8 @@ class Logged:
         """The machine, as it was measured when the run began."""
         return here.several(self.processes, self.processes, Facts(**self.began["facts"]))
 
-    def error(self, calibration: Calibration) -> float:
-        """Logarithm of the predicted over the measured step time."""
+    def priced(self, calibration: Calibration) -> tuple[float, float]:
+        """Seconds of a step and bytes of the fullest process, by the law."""
         run = self.description.run.model_copy(update={"precision": self.began["precision"]})
         layout = Layout.model_validate(self.began["layout"])
         layout = mode.whole_micro_batches(run, layout, self.processes)
@@ -67,8 +67,12 @@ class Logged:
         pricing = Pricing.of(model, run, self.cluster, pool, self.software, calibration)
         data = self.processes // mode.inner(layout)
         one = Layouts.of(layout, data, run.batch_sequences)
-        cost, _ = pricing.detail(one, pool.node.gpu.tdp, pool.gpus)
-        return float(np.log(np.ravel(cost.time)[0] / self.seconds))
+        cost, held = pricing.detail(one, pool.node.gpu.tdp, pool.gpus)
+        return float(np.ravel(cost.time)[0]), float(np.ravel(held.total)[0])
+
+    def error(self, calibration: Calibration) -> float:
+        """Logarithm of the predicted over the measured step time."""
+        return float(np.log(self.priced(calibration)[0] / self.seconds))
 
 
 def read(folder: Path) -> Logged:

@@ -103,9 +103,13 @@ def code(
     if software.era not in calibration.eras:
         known = ", ".join(calibration.eras)
         raise UserError(f"software {software.name}: era {software.era!r} is not one of {known}")
+    wide = precision in ("fp32", "tf32")
     era: Era = calibration.eras[software.era]
     return Code.make(
         flash=float(software.flash_attention and (software.capped_attention or not capped)),
+        stream=2.0 if software.fp32_between or not wide else 4.0,
+        gate_forward=0.0 if wide else software.gate_bytes[0],
+        gate_backward=0.0 if wide else software.gate_bytes[1],
         query_block=software.query_block or 0,
         score_forward=software.score_bytes[0],
         score_backward=software.score_bytes[1],
@@ -119,9 +123,12 @@ def code(
         overlap_sends=float(software.overlap_sends),
         selective=-1.0 if software.selective_share is None else software.selective_share,
         selective_keeps=software.selective_keeps,
-        width=4.0 if precision in ("fp32", "tf32") else 2.0,
+        width=4.0 if wide else 2.0,
         frozen=software.frozen_bytes,
         logits=software.logits_at_once or 0,
+        norm_kept=software.kept_beside[0],
+        inner_kept=software.kept_beside[1],
+        expert_slack=1.0 if wide else software.expert_slack,
         staged=float(software.staged_checkpoints),
         framework=software.framework_memory,
         low=float(KINDS[precision] != "16"),

@@ -27,6 +27,11 @@ class Software(Spec):
     score_bytes: tuple[NonNegative, NonNegative, NonNegative] = (13.0, 20.0, 5.0)
     """Without it, bytes per score: moved forward (three 16-bit passes and a mask), moved backward,
     and kept in between (Korthikanti et al. 2022, section 4.1: softmax, mask, dropout)."""
+    fp32_between: bool = False
+    """Whether work between matrix products is done in 32 bits whatever activations are in."""
+    gate_bytes: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+    """Moved per inner element of a routed expert in 16 bits, forward and backward, where its gate
+    is computed operation by operation; as other activations are if left out."""
     query_block: Annotated[int, Field(ge=1)] | None = None
     """Without it, queries that meet the keys up to their last one together; all if left out."""
     native_attention: bool = True
@@ -63,6 +68,12 @@ class Software(Spec):
     dropout: bool = False
     logits_at_once: Annotated[int, Field(ge=1)] | None = None
     """Logits that the head and the loss hold at a time; all of a micro-batch if left out."""
+    kept_beside: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+    """Kept for the backward pass beside the least: bytes per element of each norm, and copies of
+    the inner activations of a feed-forward network."""
+    expert_slack: Annotated[float, Field(ge=1)] = 1.0
+    """Memory that 16-bit activations of layers with experts come to take over their size, because
+    the numbers of rows change from step to step and freed pieces fit no more."""
     staged_checkpoints: bool = False
     """Whether the copy that a checkpoint is written from lies in the memory of the device."""
     framework_memory: Size = 3e9

@@ -79,6 +79,11 @@ class Code(Columns):
     """Share of a layer's forward that ``selective`` recomputes; -1: the attention core only."""
     selective_keeps: Array
     """Share of a layer's activations that ``selective`` keeps (beside unfused scores)."""
+    stream: Array
+    """Bytes per element of memory-bound work."""
+    gate_forward: Array
+    """Bytes moved per inner element of routed experts, forward and backward; 0: as elsewhere."""
+    gate_backward: Array
     query_block: Array
     """Queries of unfused attention that meet the keys up to their last one; 0: all meet all."""
     score_forward: Array
@@ -93,6 +98,12 @@ class Code(Columns):
     """The same of weights that are not trained."""
     logits: Array
     """Logits held at a time; 0 for all of a micro-batch."""
+    norm_kept: Array
+    """Bytes per element of each norm, and copies of inner activations, that the software keeps for
+    the backward pass beside the least."""
+    inner_kept: Array
+    expert_slack: Array
+    """Memory that activations of expert layers take over their size."""
     staged: Array
     """1 where the copy that a checkpoint is written from lies in the same memory."""
     framework: Array

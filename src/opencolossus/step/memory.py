@@ -137,12 +137,15 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     core = np.where(code.flash > 0, 0.0, code.score_kept * tokens * s.heads / tp * s.sequence)
     part = s.expert_layers / s.layers
     inner = (1 - part) * s.feed_forward + part * s.beside_experts
-    dense = 2 * tokens * inner * s.matrices / tp
+    dense = 2 * tokens * inner * (s.matrices + code.inner_kept) / tp
     routed = tokens * layouts.expert_tensor / tp * s.experts_per_token * code.imbalance
     per_row = 4 * s.width + 2 * s.matrices * s.expert_feed_forward / layouts.expert_tensor
     whole = stream + attention + dense + part * routed * per_row
     frozen = np.where(s.trained < 1, 0.5, 1.0)  # inputs of frozen layers are not kept
     whole = whole * frozen * code.width / 2
+    whole = whole + code.norm_kept * s.norms * tokens * s.width / split
+    slack = np.where(part > 0, code.expert_slack, 1.0)
+    whole, core = slack * whole, slack * core
     entry = code.width * tokens * s.width / split
     kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
     kept = np.where(layouts.recompute == FULL, entry, kept)

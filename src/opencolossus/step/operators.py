@@ -72,7 +72,7 @@ def attention(
     norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
     turned = tokens * s.rope * 2 * s.head_size * (s.heads + s.kv_heads) / tp
     elements = np.stack(np.broadcast_arrays(norms, turned)).sum(axis=0)
-    seconds = streaming_time(machine, code.elementwise * code.width * elements)
+    seconds = streaming_time(machine, code.elementwise * code.stream * elements)
     total.stream(seconds, 1.4 * seconds)
     # adapters beside the two products: their input is dropped out and read, their output added
     beside = tokens * (2 * s.width + (s.head_size * (2 * s.heads + 2 * s.kv_heads) + s.width) / tp)
@@ -93,7 +93,7 @@ def feed_forward(
     split = np.where(code.sequence_parallel > 0, tp, 1.0)
     norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
     activation = tokens * inner * s.matrices / tp
-    seconds = streaming_time(machine, code.elementwise * code.width * (norms + activation))
+    seconds = streaming_time(machine, code.elementwise * code.stream * (norms + activation))
     total.stream(seconds, 1.6 * seconds)
     return total
 
@@ -111,8 +111,13 @@ def experts(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Ar
     total.product(machine, code, rows, inner * there, s.width, local)
     permuted = 4 * routed * s.width * code.routing
     activation = routed * inner * s.matrices * code.elementwise
-    seconds = streaming_time(machine, code.width * (permuted + activation) * there)
-    total.stream(seconds, 1.6 * seconds)
+    apart = code.gate_forward > 0
+    moved = code.stream * (permuted + np.where(apart, 0.0, activation)) * there
+    gates = routed * inner * there
+    total.stream(
+        streaming_time(machine, moved + code.gate_forward * gates),
+        streaming_time(machine, 1.6 * moved + code.gate_backward * gates),
+    )
     return total
 
 
