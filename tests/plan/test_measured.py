@@ -16,6 +16,7 @@ from opencolossus.plan import (
     measured,
     memory_cases,
     rows,
+    unseen,
 )
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.rows import Row
@@ -133,7 +134,20 @@ def test_constants_belong_to_parts_and_eras_only(table: Measured) -> None:
         value = constants.value_of(base, constant)
         assert constant.kind.low <= value * (1 + 1e-9)
         assert value <= constant.kind.high * (1 + 1e-9)
-    assert len(known) <= 28
+    assert len(known) <= 23
+
+
+def test_rows_kept_apart_are_strangers_to_every_fit(table: Measured) -> None:
+    """No row and no source of theirs is in the table that constants are fitted to."""
+    apart = unseen.findings(calibration.shipped())
+    assert not apart.measured.unusable
+    assert len(apart.measured) >= 70
+    assert not set(apart.measured.keys) & set(table.keys)
+    assert not set(apart.measured.sources) & set(table.sources)
+    assert set(apart.addresses) == set(apart.measured.sources)
+    assert all(apart.addresses.values())
+    assert accuracy.summary("unseen", apart.errors).median < 0.15
+    assert apart.covered({}) == 1.0
 
 
 def test_runs_that_died_for_want_of_memory_do_not_fit() -> None:

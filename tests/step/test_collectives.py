@@ -88,6 +88,16 @@ def test_large_messages_reach_the_published_bandwidths() -> None:
     assert float(switch) == pytest.approx(480e9, rel=0.05)
 
 
+def test_what_comes_back_later_gains_nothing_from_the_switch() -> None:
+    """Sequence parallelism reduce-scatters, and gathers elsewhere: each rank sends and then takes
+    7/8 of the message, which no switch spares it."""
+    size, eight = np.asarray(16e9), np.asarray(8.0)
+    one_way = 2 * 7 / 8 * size / (_h200().link * _h200().link_reach)
+    apart = collectives.all_reduce_up(_h200(), eight, size, np.asarray(1.0))
+    assert float(apart) == pytest.approx(float(one_way), rel=0.01)
+    assert float(apart) > float(collectives.all_reduce_up(_h200(), eight, size))
+
+
 def test_one_nic_moves_what_nccl_measures(h100: Machine) -> None:
     """A 400 Gbit/s port carries 46-49 GB/s (nccl-tests 267 and 290)."""
     seconds = collectives.send_time(h100, np.asarray(8.0), np.asarray(10e9))

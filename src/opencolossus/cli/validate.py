@@ -46,7 +46,8 @@ def validate(
         table, calibration, quick, lambda name: err.print(f"without {name[:70]}", style="dim")
     )
     memory = checks.memory(found[1]) if table is None else None
-    findings = plan_accuracy.Findings(*found, memory)
+    unseen = checks.unseen(found[1]) if table is None else None
+    findings = plan_accuracy.Findings(*found, memory, unseen)
     if write is not None:
         from opencolossus.specs.files import write_atomic
 

@@ -96,13 +96,19 @@ def half_width(errors: Array) -> float:
 
 def intervals(measured: Measured, near: Array, far: Array) -> dict[str, float]:
     """Half-widths of 90 % intervals by class: from sources left out, and collections left out."""
-    of = kinds(measured)
+    found = widths(measured, near)
+    return found | {
+        f"{kind} far": max(width, found[kind]) for kind, width in widths(measured, far).items()
+    }
+
+
+def widths(measured: Measured, errors: Array) -> dict[str, float]:
+    """Half-width by class; all rows tell that of a class with few."""
     found = {}
     for kind in ("dense", "experts"):
-        mine = of == kind
+        mine = kinds(measured) == kind
         chosen = mine if mine.sum() >= FEWEST else np.ones(len(measured), dtype=bool)
-        found[kind] = half_width(near[chosen])
-        found[f"{kind} far"] = max(half_width(far[chosen]), found[kind])
+        found[kind] = half_width(errors[chosen])
     return found
 
 

@@ -95,8 +95,10 @@ def _interval(
     description: Description, job: Job, pricing: Pricing, calibration: Calibration
 ) -> Interval:
     gpu, sparse = pricing.pool.node.gpu.name, description.model.experts > 0
-    each = job.tokens / job.gpus
-    return trust.interval(calibration, gpu, sparse, job.gpus, each, job.step_time)
+    each, sequence, software = job.tokens / job.gpus, description.run.sequence, pricing.software
+    return trust.interval(
+        calibration, gpu, software.name, sparse, job.gpus, each, sequence, job.step_time
+    )
 
 
 def _work(

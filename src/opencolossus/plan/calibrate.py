@@ -133,12 +133,14 @@ def stamped(
     """Add the day, the table and the residuals of a fit."""
     digest = hashlib.sha256(table.read_bytes()).hexdigest()[:12]
     runs = {
-        (a, m, float(g), round(float(t)))
-        for a, m, g, t in zip(
+        (a, m, float(g), round(float(t)), float(s), software.name)
+        for a, m, g, t, s, software in zip(
             measured.architectures,
             measured.models,
             measured.layouts.gpus,
             measured.layouts.batch * measured.shape.sequence / measured.layouts.gpus,
+            measured.shape.sequence,
+            measured.software,
             strict=True,
         )
     }

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from opencolossus.plan import accuracy, measured, memory_cases, rows
 from opencolossus.plan import calibrate as fitting
+from opencolossus.plan import unseen as kept_apart
 from opencolossus.plan.accuracy import Progress
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.memory_cases import MemoryFindings
+from opencolossus.plan.unseen import Unseen
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.software import Calibration
@@ -42,6 +44,15 @@ def memory(constants: Calibration) -> MemoryFindings:
     return memory_cases.findings(constants)
 
 
+def unseen(constants: Calibration) -> Unseen:
+    """Price the shipped table of runs that no constant was fitted to.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    return kept_apart.findings(constants)
+
+
 def calibrate(table: Path | None, quick: bool, progress: Progress | None = None) -> Calibration:
     """Fit all constants to a table, from their priors.
 
@@ -58,6 +69,8 @@ def calibrate(table: Path | None, quick: bool, progress: Progress | None = None)
         near = accuracy.leave_out(found, fitted, found.sources, progress)
         far = accuracy.leave_out(found, fitted, found.families(), progress)
         intervals = accuracy.intervals(found, near, far)
+        if table is None:
+            intervals = unseen(fitted).widened(intervals)
     return fitting.stamped(fitted, found, path, errors, intervals)
 
 

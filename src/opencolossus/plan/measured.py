@@ -24,7 +24,16 @@ from opencolossus.step.layouts import FULL, NONE, SELECTIVE, Layouts
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.shape import Shape
 
-GPU_VALUES = ("matrix16", "matrix8", "matrix4", "memory", "older")
+GPU_VALUES = (
+    "matrix16",
+    "matrix8",
+    "matrix4",
+    "memory",
+    "flash1",
+    "flash2",
+    "flash3",
+    "attention_start",
+)
 ERA_VALUES = tuple(
     name for name in Era.model_fields if name in {field.name for field in fields(Code)}
 )
@@ -82,7 +91,12 @@ class Measured:
             calibration.gpus.get(name, calibration.gpus["hopper"]) for name in self.architectures
         ]
         eras = [calibration.eras[name] for name in self.eras]
-        found = {name: np.array([getattr(r, name) for r in reach]) for name in GPU_VALUES}
+        found = {
+            name: np.array(
+                [r.matrix16 if getattr(r, name) is None else getattr(r, name) for r in reach]
+            )
+            for name in GPU_VALUES
+        }
         found |= {name: np.array([getattr(era, name) for era in eras]) for name in ERA_VALUES}
         found["fabric"] = np.array([calibration.fabrics.get(kind, 1.0) for kind in self.fabrics])
         for name in ("link", "jitter"):
@@ -96,7 +110,10 @@ class Measured:
         return replace(
             self.base_machine,
             matrix16=values["matrix16"],
-            older=values["older"],
+            flash1=values["flash1"],
+            flash2=values["flash2"],
+            flash3=values["flash3"],
+            attention_start=values["attention_start"],
             matrix=np.select([kinds == k for k in low], list(low.values())),
             reach=values["memory"],
             nic=self.base_machine.nic * values["fabric"],

@@ -16,13 +16,25 @@ UNMEASURED = 1.5
 WIDEST = 2.0
 """Where a calibration tells no interval."""
 REACH = 4.0
-"""A run with up to four times the GPUs of a measured one does not count as extrapolated."""
+"""A run with up to four times the GPUs of the nearest measured one, and the tokens of the longest
+measured sequence, does not count as extrapolated."""
 
 
 def interval(
-    calibration: Calibration, gpu: str, experts: bool, gpus: int, tokens: float, step_time: float
+    calibration: Calibration,
+    gpu: str,
+    software: str,
+    experts: bool,
+    gpus: int,
+    tokens: float,
+    sequence: float,
+    step_time: float,
 ) -> Interval:
-    """The 90 % interval of a step time on ``gpus`` GPUs with ``tokens`` per GPU and step."""
+    """The 90 % interval of a step time on ``gpus`` GPUs with ``tokens`` per GPU and step.
+
+    It is that of rows left out of the fit where ``software`` was measured, and the architecture at
+    such a size; else that of rows which no fit ever knew.
+    """
     own = calibration.own_runs
     if own is not None and gpu.startswith("CPU"):
         return _own(own, gpu, gpus, step_time)
@@ -38,13 +50,15 @@ def interval(
             extrapolates=True,
         )
 
-    def distance(run: tuple[str, str, float, float]) -> float:
+    def distance(run: tuple[str, str, float, float, float, str]) -> float:
         return abs(math.log2(gpus / run[2])) + 0.25 * abs(math.log2(max(tokens, 1.0) / run[3]))
 
     nearest = min(runs, key=distance)
     doublings = max(math.log2(gpus / nearest[2]), 0.0)
-    extrapolates = gpus > REACH * nearest[2]
-    base = calibration.interval.get(f"{kind} far" if extrapolates else kind, WIDEST)
+    longest = max(run[4] for run in runs)
+    extrapolates = gpus > REACH * nearest[2] or sequence > REACH * longest
+    far = extrapolates or software not in {run[5] for run in calibration.measured}
+    base = calibration.interval.get(f"{kind} far" if far else kind, WIDEST)
     wide = base ** (1 + PER_DOUBLING * doublings)
     text = f"{nearest[1]} on {nearest[2]:,.0f} GPUs ({architecture})"
     return Interval(

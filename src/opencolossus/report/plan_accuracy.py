@@ -16,10 +16,12 @@ from opencolossus.plan.constants import Constant
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.memory_cases import MemoryFindings
 from opencolossus.plan.plan import StepParts
+from opencolossus.plan.unseen import Unseen
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
 WORST = 12
+UNSEEN = "Rows never used in fitting"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Findings:
     collections_out: Array | None
     memory: MemoryFindings | None = None
     """Runs whose memory is known."""
+    unseen: Unseen | None = None
+    """Runs that no constant was fitted to."""
 
 
 def sections(found: Findings) -> list[tuple[str, list[Summary]]]:
@@ -58,7 +62,15 @@ def sections(found: Findings) -> list[tuple[str, list[Summary]]]:
     if found.collections_out is not None:
         families = accuracy.grouped(found.collections_out, measured.families())
         result.append(("By collection, each left out", families))
+    if found.unseen is not None:
+        result.insert(1, (UNSEEN, unseen_rows(found.unseen)))
     return result
+
+
+def unseen_rows(unseen: Unseen) -> list[Summary]:
+    """Errors of rows that no constant was fitted to: all of them, then by source."""
+    by_source = accuracy.grouped(unseen.errors, unseen.measured.sources)
+    return [accuracy.summary("all", unseen.errors), *by_source]
 
 
 def facts(found: Findings) -> list[str]:
@@ -84,6 +96,17 @@ def facts(found: Findings) -> list[str]:
         covered = accuracy.coverage(measured, found.collections_out, measured.families())
         lines.append(
             f"Set by other collections, they cover {covered:.1%} of a collection left out."
+        )
+    if found.unseen is not None:
+        near = found.unseen.covered(calibration.interval)
+        widest = ", ".join(
+            f"{calibration.interval.get(f'{kind} far', 1.0) - 1:.0%} ({kind})"
+            for kind in ("dense", "experts")
+        )
+        lines.append(
+            f"The first cover {near:.0%} of {len(found.unseen.measured)} rows that no constant "
+            "was ever fitted to. Of software, GPUs or sizes that the table does not have, plans "
+            f"therefore take what covers 90 % of those rows: {widest}."
         )
     biased = biased_sources(found)
     if biased:

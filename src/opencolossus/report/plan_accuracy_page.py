@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opencolossus.plan import constants
-from opencolossus.report.plan_accuracy import Findings, facts, fitted, sections, worst_lines
+from opencolossus.plan.unseen import Unseen
+from opencolossus.report.plan_accuracy import (
+    UNSEEN,
+    Findings,
+    facts,
+    fitted,
+    sections,
+    worst_lines,
+)
 
 
 def constant_rows(found: Findings) -> list[list[str]]:
@@ -29,9 +37,9 @@ def markdown(found: Findings, plot: str) -> str:
         "time, less one. *Left out* means that all constants were fitted again without the source",
         "(one document) or the collection (all documents of one origin) and then predicted it;",
         "refits start from the constants with all rows and go on until they settle. The form of",
-        "the law and the facts about software were written with all these rows in view, so that no",
-        "number here stands for runs that nobody had seen; tables of such runs can be priced with",
-        "`colossus validate --table`.",
+        "the law and the facts about software were written with all these rows in view; rows that",
+        "came later and are kept out of every fit have a section of their own. Other tables can be",
+        "priced with `colossus validate --table`.",
         "",
         f"![predicted against measured]({plot})",
         "",
@@ -51,12 +59,19 @@ def markdown(found: Findings, plot: str) -> str:
             for row in rows
         ]
         lines.append("")
+        if title == UNSEEN and found.unseen is not None:
+            lines += [*_addresses(found.unseen), ""]
     names = ["constant", "of", "value", "prior", "range", "unit", "of what"]
     lines += ["## Constants", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     lines += [f"| {' | '.join(row)} |" for row in constant_rows(found)]
     lines += ["", "## Worst rows", "", *[f"- {line}" for line in worst_lines(found)], ""]
     lines += ["## Rows that cannot be priced", "", *_unusable(found.measured.unusable), ""]
     return "\n".join(lines)
+
+
+def _addresses(unseen: Unseen) -> list[str]:
+    """Where the rows that no fit knows were read."""
+    return [f"- {name}: {unseen.addresses[name]}" for name in sorted(set(unseen.measured.sources))]
 
 
 def _unusable(left: Sequence[tuple[str, str]]) -> list[str]:

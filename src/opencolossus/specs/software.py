@@ -34,12 +34,16 @@ class Software(Spec):
     is computed operation by operation; as other activations are if left out."""
     query_block: Annotated[int, Field(ge=1)] | None = None
     """Without it, queries that meet the keys up to their last one together; all if left out."""
-    native_attention: bool = True
-    """Whether its attention kernels use the matrix instructions of the newest GPUs."""
+    attention_kernel: Literal[1, 2, 3] = 3
+    """Generation of its fused attention: 1 or 2 of FlashAttention, 3 for kernels written for the
+    GPU (cuDNN, FlashAttention 3)."""
     sequence_parallel: bool = True
     gradient_bytes: Literal[2, 4] = 4
     frozen_bytes: Literal[1, 2] = 2
     """Per weight that is not trained."""
+    adds_apart: bool = False
+    """Whether a kernel of its own adds a micro-batch's gradients to those before; else the matrix
+    product does (Megatron's gradient accumulation fusion)."""
     overlap_gradients: bool = True
     overlap_weights: bool = True
     overlap_sends: bool = True
@@ -92,8 +96,8 @@ class Era(Spec):
     gap: NonNegativeDuration = 1e-4
     """Per layer and pass: waiting for kernels to start."""
     expert_gap: NonNegativeDuration = 3e-4
-    attention: Positive = 0.7
-    """Rate of the attention kernel over that of large matrix products."""
+    attention: Positive = 1.0
+    """Rate of attention kernels in training over the published rate of the kernel alone."""
     tensor_overlap: Fraction = 0.5
     dispatch: Positive = 0.6
     """Share of the network that all-to-all reaches."""
@@ -114,8 +118,15 @@ class GpuReach(Spec):
     memory: Positive
     fill: Positive = 96.0
     """Depth of a product whose time equals filling and draining the pipeline of a tile."""
-    older: Positive = 1.0
-    """Rate of the matrix instructions of the generation before, relative to its own."""
+    flash1: Positive | None = None
+    """Share of the 16-bit peak that FlashAttention 1 reaches forward on long causal sequences;
+    ``matrix16`` if left out."""
+    flash2: Positive | None = None
+    """The same of FlashAttention 2."""
+    flash3: Positive | None = None
+    """The same of kernels written for the GPU."""
+    attention_start: NonNegative = 0.0
+    """Keys in whose time a query's attention is started and finished."""
 
 
 class OwnRuns(Spec):
@@ -152,5 +163,6 @@ class Calibration(Spec):
     interval: dict[str, Positive]
     """Half-widths of 90 % intervals as ratios of step time, by how near the measurements are."""
     own_runs: OwnRuns | None = None
-    measured: tuple[tuple[str, str, float, float], ...] = ()
-    """Runs that were measured: architecture, model, GPUs, tokens per GPU and step."""
+    measured: tuple[tuple[str, str, float, float, float, str], ...] = ()
+    """Runs that were measured: architecture, model, GPUs, tokens per GPU and step, sequence,
+    software."""

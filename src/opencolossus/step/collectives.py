@@ -31,6 +31,7 @@ SWITCH_REACH = 0.84
 (same source) are 308 and 367 GB/s on each link, as the switch halves what crosses it."""
 
 ALL_PORTS = np.asarray(np.inf)
+IN_ONE = np.asarray(0.0)
 
 LEFT = 0.1
 """Share of dispatch that is exposed however much work runs beside it: the first and the last of a
@@ -42,10 +43,12 @@ def ring_factor(ranks: Array) -> Array:
     return (ranks - 1) / np.maximum(ranks, 1.0)
 
 
-def all_reduce_up(machine: Machine, ranks: Array, size: Array) -> Array:
+def all_reduce_up(machine: Machine, ranks: Array, size: Array, in_two: Array = IN_ONE) -> Array:
     """Seconds to add up ``size`` B over ``ranks`` that sit together in the fastest rank order.
 
-    Ranks beyond the scale-up domain cross to other servers, as a ring over all of them.
+    Ranks beyond the scale-up domain cross to other servers, as a ring over all of them. Where
+    ``in_two`` is 1, it is a reduce-scatter and, later, an all-gather: then the switch saves
+    nothing, since what comes back no longer travels beside what goes.
     """
     local = np.minimum(ranks, machine.domain)
     nodes = np.ceil(ranks / machine.domain)
@@ -55,7 +58,7 @@ def all_reduce_up(machine: Machine, ranks: Array, size: Array) -> Array:
     switch = through + 2 * HOP_UP + 2 * np.sqrt(HOP_UP * through)
     tree = 2 * size / bandwidth + 2 * np.log2(np.maximum(local, 1.0)) * HOP_UP
     inside = np.minimum(ring, tree)
-    inside = np.where(machine.reduces > 0, np.minimum(inside, switch), inside)
+    inside = np.where(machine.reduces > in_two, np.minimum(inside, switch), inside)
     outside = all_reduce_out(machine, nodes, local, size)
     return np.where(ranks > 1, machine.start + inside + np.where(nodes > 1, outside, 0.0), 0.0)
 

@@ -5,6 +5,18 @@ multiprocessors. The last wave is half full on average, and each tile pays a fix
 and drain its pipeline (NVIDIA, "Matrix Multiplication Background User's Guide", 2023, sections
 on tile and wave quantisation). What remains is a share of the peak, ``Machine.matrix``, set by
 the chip's power limit; a roofline (Williams et al. 2009) bounds it from memory.
+
+Fused attention has rates of its own, as shares of the peak on long causal sequences
+(``Machine.flash1`` to ``flash3``), which fall with S / (S + start) on short ones:
+
+* A100: FlashAttention 25-40 %, its second version 50-73 % (Dao 2023, arXiv 2307.08691, abstract);
+* H100 at 1,830 MHz, causal, heads of 128: the second version 191, 298 and 335 TFLOP/s at 512,
+  2,048 and 16,384 keys, cuDNN 315, 484 and 539 (Shah et al. 2024, arXiv 2407.08608, figure 5d);
+  in training it keeps 1,575 MHz (github.com/deepseek-ai/DeepGEMM/issues/120), 0.86 of that;
+* B200: FlashAttention 4 runs at 697, 1,090 and 1,418 TFLOP/s at 1,024, 4,096 and 8,192 keys, up to
+  1.3 times the rate of cuDNN 9.13 (github.com/Dao-AILab/flash-attention/pull/2605 and 2280;
+  together.ai/blog/flashattention-4), the second version at 380 (same repository, issue 1589);
+* B300 has twice the exponentials that hold B200 up: 1.3 times its rate is assumed.
 """
 
 from __future__ import annotations
@@ -75,8 +87,10 @@ def attention_times(
     """
     flops = 2 * tokens * heads * sizes * (sequence + 1) / 2
     odd = np.where(np.mod(sizes, 16) > 0, ODD_HEAD, 1.0)
-    odd = odd * np.where(code.native > 0, 1.0, machine.older)
-    rate = machine.peak16 * machine.matrix16 * machine.clock * code.attention * odd
+    share = np.where(code.kernel >= 3, machine.flash3, machine.flash2)
+    share = np.where(code.kernel <= 1, machine.flash1, share)
+    rate = machine.peak16 * share * machine.clock * code.attention * odd
+    rate = rate * sequence / (sequence + machine.attention_start)
     flash_forward = flops / rate
     flash_backward = 2.5 * flops / (rate * BACKWARD_ATTENTION)
     met = np.where(code.query_block > 0, (1 + code.query_block / sequence) / 2, 1.0)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from opencolossus.step import operators
+from opencolossus.step import shape as shapes
 from opencolossus.step.collectives import LEFT, all_reduce_up, dispatch_time, kv_exchange
 from opencolossus.step.columns import Array, Columns
+from opencolossus.step.compute import streaming_time
 from opencolossus.step.layouts import FULL, SELECTIVE, Layouts
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.shape import Shape
@@ -66,6 +68,7 @@ def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer
             for name in ("forward", "data", "weight", "memory")
         )
     )
+    adding = _adding(shape, machine, code, layouts, part)
     head_forward, head_backward = operators.head(shape, machine, code, layouts, tokens)
     frozen = np.where(shape.trained < 1, shape.trained, 1.0)
     again = _recompute_share(code, layouts, core, total.forward)
@@ -79,7 +82,7 @@ def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer
     return Layer(
         forward=total.forward,
         backward_data=total.data,
-        backward_weight=total.weight * frozen,
+        backward_weight=total.weight * frozen + adding,
         recompute=again * total.forward,
         tensor=tensor,
         context=context,
@@ -87,8 +90,17 @@ def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer
         gap=waiting * (3 + full),
         recompute_communication=full * (once + 2 * part * expert),
         head=head_forward + head_backward,
-        memory_bound=total.memory,
+        memory_bound=total.memory + adding,
     )
+
+
+def _adding(s: Shape, machine: Machine, code: Code, layouts: Layouts, part: Array) -> Array:
+    """Seconds to add a layer's gradients of one micro-batch to those of the ones before."""
+    ways = layouts.expert * layouts.expert_tensor
+    dense = shapes.layer_weights(s) / (s.layers * layouts.tensor)
+    weights = dense + shapes.routed_weights(s) / (s.layers * ways)
+    traffic = (2 + 2 * code.gradient) * weights * s.trained
+    return code.adds_apart * streaming_time(machine, traffic)
 
 
 def _recompute_share(code: Code, layouts: Layouts, core: Array, forward: Array) -> Array:
@@ -108,7 +120,8 @@ def _tensor(
     over the tensor ranks, one, and one more where a dense network stands beside the experts.
     """
     message = 2 * tokens * s.width
-    one = all_reduce_up(machine, layouts.tensor, message) * (1 - code.tensor_overlap)
+    one = all_reduce_up(machine, layouts.tensor, message, code.sequence_parallel)
+    one = one * (1 - code.tensor_overlap)
     whole = (layouts.expert_tensor > 1) | (s.beside_experts > 0)
     reductions = 1 + (1 - part) + part * whole
     return 2 * reductions * one, reductions * one

@@ -45,9 +45,14 @@ class Machine(Columns):
     """The same of ``peak``."""
     fill: Array
     """Depth of a 16-bit product whose time equals filling and draining a tile's pipeline."""
-    older: Array
-    """Rate of the matrix instructions of the generation before, relative to its own: 0.63 on
-    Hopper (Luo et al. 2024, arXiv 2402.13499, table 10: mma against wgmma)."""
+    flash1: Array
+    """Share of ``peak16`` that FlashAttention 1 reaches forward on long causal sequences."""
+    flash2: Array
+    """The same of FlashAttention 2."""
+    flash3: Array
+    """The same of kernels written for this GPU: cuDNN, FlashAttention 3 on Hopper."""
+    attention_start: Array
+    """Keys in whose time a query's attention is started and finished."""
     reach: Array
     """Share of ``memory_bandwidth`` that streaming kernels reach."""
     link_reach: Array
@@ -64,12 +69,15 @@ class Code(Columns):
 
     flash: Array
     """1 with a fused attention kernel that never writes the scores."""
-    native: Array
-    """1 where the attention kernel uses the newest matrix instructions."""
+    kernel: Array
+    """Generation of the fused attention kernel: 1 or 2 of FlashAttention, 3 for those written for
+    the GPU."""
     sequence_parallel: Array
     """1 where norms are split over the tensor-parallel ranks (Korthikanti et al. 2022)."""
     gradient: Array
     """Bytes per gradient in accumulation and reduction."""
+    adds_apart: Array
+    """1 where a kernel of its own adds each micro-batch's gradients to those before."""
     overlap_gradients: Array
     overlap_weights: Array
     """1 where updated weights are gathered under the next forward pass."""
@@ -132,7 +140,7 @@ class Code(Columns):
     expert_gap: Array
     """More of that in a layer with experts."""
     attention: Array
-    """Rate of the attention kernel over that of matrix products."""
+    """Rate of attention kernels in training over the published rate of the kernel alone."""
     tensor_overlap: Array
     """Share of tensor-parallel communication hidden under products."""
     dispatch: Array
