@@ -184,7 +184,7 @@ struct Backward : Work {
             const uint16_t *y = job.out.row(b, h, start + r), *g = grads.data() + r * size;
             Vector products{};
             along(0, size, [&](int64_t i, auto n) { products += load(y + i, n) * load(g + i, n); });
-            dots[r] = sum(products);
+            dots[r] = total_of(products);
         }
     }
 
@@ -213,8 +213,7 @@ struct Backward : Work {
         int64_t begin = first(query) - key - c;
         Vector found = exponential(job.scoring.score(load(&scores[at]), slope) - lse[r]);
         Vector bent = found * (load(&reach[at]) - dots[r]) * slope;
-        Integers place;
-        for (int i = 0; i < LANES; i++) place[i] = i;
+        const Integers place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
         Integers seen = (place >= int32_t(std::max<int64_t>(begin, 0)) + Integers{}) &
                         (place < int32_t(std::min<int64_t>(end, LANES)) + Integers{});
         if (begin >= LANES) seen = Integers{};

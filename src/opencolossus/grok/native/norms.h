@@ -12,7 +12,7 @@ template <class T> float inverse_rms(const T *x, int64_t width, float epsilon) {
         Vector v = load(x + i, n);
         squares += v * v;
     });
-    return 1.0f / std::sqrt(sum(squares) / width + epsilon);
+    return 1.0f / std::sqrt(total_of(squares) / width + epsilon);
 }
 
 template <class T>
@@ -43,7 +43,7 @@ void rms_norm_gradient(const T *x, const float *weight, const T *grad, T *grad_x
             along(0, width, [&](int64_t i, auto n) {
                 dots += load(row + i, n) * load(g + i, n) * load(weight + i, n);
             });
-            float dot = sum(dots) * inverse / width;
+            float dot = total_of(dots) * inverse / width;
             along(0, width, [=](int64_t i, auto n) {
                 Vector unit = load(row + i, n) * inverse, own = load(g + i, n);
                 Vector out = inverse * (own * load(weight + i, n) - unit * dot);

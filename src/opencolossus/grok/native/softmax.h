@@ -31,7 +31,7 @@ void cross_entropy_rows(T *logits, const float *counts, float *lse, int64_t rows
             sums += first_lanes(weight, Vector{}, n);
             store(weights + i, weight, n);
         });
-        float total = sum(sums), factor = multiplier * counts[r] / total;
+        float total = total_of(sums), factor = multiplier * counts[r] / total;
         along(0, width, [&](int64_t i, auto n) {
             Vector out = load(weights + i, n) * factor;
             if (cap > 0) {
@@ -80,7 +80,7 @@ void soften_row(const From *products, int64_t from, int64_t to, Scoring scoring,
         sums += first_lanes(weight, Vector{}, n);
         store(weights + i, weight, n);
     });
-    *total = sum(sums);
+    *total = total_of(sums);
     *lse = top + std::log(*total);
 }
 

@@ -63,8 +63,7 @@ void weave(const uint16_t *even, const uint16_t *odd, Pair *out, int64_t n) {
 }
 
 Words weave(Vector even, Vector odd) {
-    return __builtin_convertvector(halves(even), Words) |
-           __builtin_convertvector(halves(odd), Words) << 16;
+    return widened(halves(even)) | widened(halves(odd)) << 16;
 }
 
 // 16 rows of 16 pairs become columns: pairs of pairs change places at distances 1, 2, 4 and 8.

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -28,6 +28,14 @@ namespace {
 
 int64_t rounded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
+Words widened(Halves h) {
+#if defined(__AVX512F__)
+    return (Words)_mm512_cvtepu16_epi32((__m256i)h);  // GCC 12 goes through memory on its own
+#else
+    return __builtin_convertvector(h, Words);
+#endif
+}
+
 Vector load(const float *p) {
     Vector v;
     std::memcpy(&v, p, sizeof v);
@@ -37,8 +45,7 @@ Vector load(const float *p) {
 Vector load(const uint16_t *p) {
     Halves h;
     std::memcpy(&h, p, sizeof h);
-    Words w = __builtin_convertvector(h, Words) << 16;
-    return (Vector)w;
+    return (Vector)(widened(h) << 16);
 }
 
 void store(float *p, Vector v) { std::memcpy(p, &v, sizeof v); }
