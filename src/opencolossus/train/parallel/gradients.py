@@ -48,7 +48,8 @@ def norm(
         grad = weights[name].grad
         if grad is not None:
             copies = cuts[name].copies(groups.tensor) * (2 if tied_ends and name == TIED else 1)
-            total += grad.double().square().sum() / copies
+            # In double precision, without a copy of the gradient in it.
+            total += torch.linalg.vector_norm(grad, dtype=torch.float64).square() / copies
     return float(all_sum(total, groups.world).sqrt())
 
 
