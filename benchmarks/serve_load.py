@@ -8,6 +8,7 @@ import random
 import re
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,15 +51,27 @@ class Took:
         return self.tokens / self.seconds
 
 
-def measure(port: int, model: str, work: Work, extra: dict[str, Any]) -> Took:
+def measure(
+    port: int,
+    model: str,
+    work: Work,
+    extra: dict[str, Any],
+    write: Callable[[list[int]], list[int] | str] = list,
+) -> Took:
     """Ask all at once, every answer streamed; the clock runs from the first request on."""
-    return asyncio.run(_measure(port, model, work, extra))
+    return asyncio.run(_measure(port, model, work, extra, write))
 
 
-async def _measure(port: int, model: str, work: Work, extra: dict[str, Any]) -> Took:
+async def _measure(
+    port: int,
+    model: str,
+    work: Work,
+    extra: dict[str, Any],
+    write: Callable[[list[int]], list[int] | str],
+) -> Took:
     bodies = [
         [json.dumps({
-            "model": model, "prompt": prompt, "max_tokens": work.tokens, "temperature": 0,
+            "model": model, "prompt": write(prompt), "max_tokens": work.tokens, "temperature": 0,
             "stream": True, "stream_options": {"include_usage": True}, **extra,
         }).encode() for prompt in work.prompts(turn)]
         for turn in range(work.turns)

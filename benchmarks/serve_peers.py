@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 
 import httpx
 from serve_load import Took, Work, measure
+
+from opencolossus.data.tokenizer import Tokenizer
 
 PATIENCE = 240.0
 """Seconds that a server may take to be ready."""
@@ -46,6 +49,8 @@ class HttpServer:
     model: str
     extra: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    write: Callable[[list[int]], list[int] | str] = list
+    """From the ids of a prompt to what this server takes for one."""
 
     def __post_init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the server
@@ -84,7 +89,7 @@ class HttpServer:
         """Let it go on, ask it, stop it again."""
         self._signal(signal.SIGCONT)
         try:
-            return measure(self.port, self.model, work, self.extra)
+            return measure(self.port, self.model, work, self.extra, self.write)
         finally:
             self._signal(signal.SIGSTOP)
 
@@ -202,7 +207,24 @@ class HuggingFace:
 
 def transformers_serve(setting: Setting) -> Peer:
     """``transformers serve``."""
-    raise LeftOutError("it refuses models that bring their own code, as every exported Grok does")
+    program = Path(sys.executable).with_name("transformers")
+    if not program.is_file():
+        raise LeftOutError("transformers is not installed beside this Python")
+    # It takes texts alone, and goes on past the end of an answer only where none is named.
+    folder = Path(shutil.copytree(setting.folder, setting.folder.with_name("endless")))
+    for name in ("config.json", "generation_config.json"):
+        kept = json.loads((folder / name).read_text())
+        kept.pop("eos_token_id", None)
+        (folder / name).write_text(json.dumps(kept))
+    words = Tokenizer.load(setting.run / "tokenizer.json")
+    port = free_port()
+    command = [
+        str(program), "serve", str(folder), "--trust-remote-code", "--port", str(port),
+        "--host", "127.0.0.1", "--device", "cpu",
+        "--dtype", "bfloat16" if setting.precision == "bf16" else "float32",
+    ]  # fmt: skip
+    environment = {"OMP_NUM_THREADS": str(setting.threads), "HF_HUB_OFFLINE": "1"}
+    return HttpServer(command, port, str(folder), {}, environment, words.decode)
 
 
 PEERS: dict[str, Callable[[Setting], Peer]] = {

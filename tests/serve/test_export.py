@@ -42,6 +42,9 @@ def test_a_run_becomes_a_folder_for_transformers(
     with torch.no_grad():
         tokens = torch.tensor([ids])
         torch.testing.assert_close(theirs(tokens).logits, model(tokens), rtol=0, atol=1e-4)
+    # As what `transformers serve` opens it, where there is such a thing.
+    if served := getattr(transformers, "AutoModelForMultimodalLM", None):
+        assert type(served.from_pretrained(out, trust_remote_code=True)) is type(theirs)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

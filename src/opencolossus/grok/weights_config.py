@@ -117,6 +117,8 @@ def _grok_keys(model: Model) -> dict[str, Any]:
             "AutoConfig": "configuration_grok.Grok1Config",
             "AutoModel": "modeling_grok.Grok1Model",
             "AutoModelForCausalLM": "modeling_grok.Grok1ForCausalLM",
+            # As which `transformers serve` opens that type.
+            "AutoModelForMultimodalLM": "modeling_grok.Grok1ForCausalLM",
         },
         "intermediate_size": model.feed_forward if dense else model.expert_feed_forward,
         "moe_intermediate_size": model.expert_feed_forward,
