@@ -1,7 +1,7 @@
 // The functions of ../kernels.py that are worth it, each in one pass; those are their definition.
 // fp32 inside. Every name comes with `_32` for fp32 outside, and with `_16` for bf16.
 
-#include "attention.h"
+#include "attention_gradient.h"
 #include "gated.h"
 #include "norms.h"
 #include "softmax.h"

@@ -1,0 +1,108 @@
+// The gradient of `attention.h`: scores are formed again, and keys collect what queries give them.
+
+#pragma once
+
+#include "attention.h"
+
+#if defined(__AVX512BF16__)
+
+namespace {
+
+struct Backward : Work {
+    std::vector<float> dk, dv, dq, scores, reach;
+    std::vector<uint16_t> grads, slopes;  // of the outputs, and by the products
+    std::vector<Pair> q_woven, grads_woven, weights_woven, slopes_woven;
+    float dots[EDGE];
+
+    Backward(const Job &job, int64_t item)
+        : Work(job, item), dk(all * size), dv(all * size), dq(EDGE * size), scores(EDGE * EDGE),
+          reach(EDGE * EDGE), grads(EDGE * size), slopes(EDGE * EDGE), q_woven(EDGE / 2 * size),
+          grads_woven(EDGE / 2 * size), weights_woven(EDGE / 2 * EDGE),
+          slopes_woven(EDGE / 2 * EDGE) {}
+
+    void run() {
+        std::vector<Pair> keys = transposed(job.k), values = transposed(job.v);
+        std::vector<Pair> keys_woven = woven(job.k);
+        for (int64_t h = n * group(); h < (n + 1) * group(); h++)
+            for (int64_t start = 0; start < job.tokens; start += EDGE) {
+                open(h, start);
+                for (int64_t key = lowest(start); key <= start; key += EDGE) {
+                    int64_t at = key * size / 2;
+                    meet(rows.data(), keys.data() + at, key == start, scores.data(), EDGE);
+                    meet(grads.data(), values.data() + at, key == start, reach.data(), EDGE);
+                    bend(h, start, key);
+                    gather(key, key == start, keys_woven.data() + at);
+                }
+                for (int64_t r = 0; r < length(start); r++)
+                    put(dq.data() + r * size, 1, job.grad_q.row(b, h, start + r), size);
+            }
+        for (int64_t t = 0; t < job.tokens; t++) {
+            put(dk.data() + t * size, 1, job.grad_k.row(b, n, t), size);
+            put(dv.data() + t * size, 1, job.grad_v.row(b, n, t), size);
+        }
+    }
+
+    void open(int64_t h, int64_t start) {
+        int64_t count = length(start);
+        copy_rows(job.q.row(b, h, start), job.q.token, count, size, rows.data());
+        copy_rows(job.grad.row(b, h, start), job.grad.token, count, size, grads.data());
+        weave_rows(rows.data(), size, q_woven.data());
+        weave_rows(grads.data(), size, grads_woven.data());
+        std::fill(dq.begin(), dq.end(), 0.0f);
+        for (int64_t r = 0; r < count; r++) {
+            const uint16_t *y = job.out.row(b, h, start + r), *g = grads.data() + r * size;
+            Vector products{};
+            along(0, size, [&](int64_t i, auto n) { products += load(y + i, n) * load(g + i, n); });
+            dots[r] = total_of(products);
+        }
+    }
+
+    // Weights and gradients by the products of two queries at a time.
+    void bend(int64_t h, int64_t start, int64_t key) {
+        const float *lse = job.lse + (b * job.heads + h) * job.tokens + start;
+        for (int64_t r = 0; r < EDGE; r += 2)
+            for (int64_t c = 0; c < EDGE; c += LANES) {
+                Vector weight[2], slope[2];
+                for (int64_t i = 0; i < 2; i++) {
+                    bend_one(start, r + i, key, c, lse, weight[i], slope[i]);
+                    store(slopes.data() + (r + i) * EDGE + c, slope[i]);
+                }
+                Words both = weave(weight[0], weight[1]), bent = weave(slope[0], slope[1]);
+                std::memcpy(weights_woven.data() + r / 2 * EDGE + c, &both, sizeof both);
+                std::memcpy(slopes_woven.data() + r / 2 * EDGE + c, &bent, sizeof bent);
+            }
+    }
+
+    void bend_one(int64_t start, int64_t r, int64_t key, int64_t c, const float *lse,
+                  Vector &weight, Vector &slope) {
+        weight = slope = Vector{};
+        // Keys of this block that the query sees, counted from the vector's first.
+        int64_t query = start + r, at = r * EDGE + c, end = query + 1 - key - c;
+        if (query >= job.tokens || end <= 0) return;
+        int64_t begin = first(query) - key - c;
+        Vector found = exponential(job.scoring.score(load(&scores[at]), slope) - lse[r]);
+        Vector bent = found * (load(&reach[at]) - dots[r]) * slope;
+        const Integers place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        Integers seen = (place >= int32_t(std::max<int64_t>(begin, 0)) + Integers{}) &
+                        (place < int32_t(std::min<int64_t>(end, LANES)) + Integers{});
+        if (begin >= LANES) seen = Integers{};
+        weight = seen ? found : Vector{};
+        slope = seen ? bent : Vector{};
+    }
+
+    void gather(int64_t key, bool diagonal, const Pair *keys) {
+        for (int64_t r = 0; r < EDGE; r += ROWS) {
+            Left own{pairs(slopes.data() + r * EDGE), EDGE / 2, 1};
+            int64_t to = diagonal ? (r + ROWS) / 2 : EDGE / 2, from = diagonal ? r / 2 : 0;
+            product(own, {keys, size}, 0, to, dq.data() + r * size, size, size, true);
+            Left by_key{slopes_woven.data() + r, 1, EDGE}, weight{weights_woven.data() + r, 1, EDGE};
+            float *k = dk.data() + (key + r) * size, *v = dv.data() + (key + r) * size;
+            product(by_key, {q_woven.data(), size}, from, EDGE / 2, k, size, size, true);
+            product(weight, {grads_woven.data(), size}, from, EDGE / 2, v, size, size, true);
+        }
+    }
+};
+
+}  // namespace
+
+#endif
