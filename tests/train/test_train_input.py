@@ -168,7 +168,7 @@ def test_a_corpus_that_is_gone_does_not_end_a_run(colossus):
 @pytest.mark.parametrize("out", ["spec.yaml", "spec.yaml/run", "/proc/run"])
 def test_a_folder_that_cannot_be_written_is_named(colossus, out):
     corpus(a_jsonl="\n".join(GOOD))
-    refused(colossus(out=out), f"{out} is a file or lies in one")
+    refused(colossus(out=out), f"{out} (cannot be written: |is a file or lies in one)")
 
 
 def test_a_folder_that_another_run_is_writing_is_left_alone(colossus):
