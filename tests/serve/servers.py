@@ -20,6 +20,7 @@ from opencolossus.serve.answers import Answers, EngineDownError, Generator, Stat
 from opencolossus.serve.api.hub import Hub, Options
 from opencolossus.serve.engine import Engine
 from opencolossus.serve.fair import QueueFullError
+from opencolossus.serve.pieces import PAUSE
 from opencolossus.serve.request import Delta, Request
 from opencolossus.serve.server import Binding, listen, make_server, run
 from opencolossus.serve.worker import build_engine
@@ -99,7 +100,10 @@ def build_held_engine(folder: Path, hold: Path) -> Engine:
     step, held = engine.step, itertools.count()
 
     def step_unless_held() -> list[Delta]:
-        if hold.exists() and next(held) >= HELD_AFTER:
+        said = next(held) if hold.exists() else 0
+        if said == HELD_AFTER - 1:
+            time.sleep(2 * PAUSE)  # so that all of it leaves
+        if said >= HELD_AFTER:
             wait_until(lambda: not hold.exists(), 240)
         return step()
 
