@@ -286,7 +286,7 @@ def test_a_full_disk_is_told_and_answers_go_on_when_there_is_room_again(
 ) -> None:
     with (
         Server(parrot, tokenizer, sqlite(small_disk), Options(), MODEL) as server,
-        server.api(server.add_user("ann")) as client,
+        server.api(server.add_user("ann", "premium")) as client,
     ):
         assert client.post("/v1/chat/completions", json=question()).status_code == 200
         wait_until(lambda: not server.hub.tasks)
