@@ -33,8 +33,7 @@ def test_memphis_grows_with_its_supply() -> None:
 
 
 def test_the_plan_that_is_played_is_the_planners() -> None:
-    same = "cluster.failures=llama3-h100"  # the twin's choice where a description has none
-    description = load(EXAMPLES / "july.yaml", (same,)).description
+    description = load(EXAMPLES / "july.yaml").description
     plan = search(description, day=date(2024, 7, 1), detail=False)
     record = simulate(description)
     assert record["gpus.job"][0] == plan.gpus

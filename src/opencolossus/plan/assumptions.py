@@ -31,7 +31,7 @@ def assumptions(
         found.append(f"a core of this machine draws {here.WATTS_PER_CORE:g} W at work")
     found.append(f"{1 - HEADROOM:.0%} of GPU memory is lost to fragmentation")
     if pricing.cluster.failures is None and description.site is not None:
-        found.append("failures come as in Llama 3's cluster of 2024; restarts take 10 minutes")
+        found.append("failures and restarts come as in Llama 3's cluster of 2024")
     for path, fact in sorted(facts.items()):
         if fact.evidence is Evidence.ASSUMED and _matters(path):
             note = f" ({fact.note})" if fact.note else ""

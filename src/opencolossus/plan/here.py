@@ -6,9 +6,11 @@ import subprocess
 
 from opencolossus.plan import facts, mode
 from opencolossus.plan.facts import Facts
+from opencolossus.plan.survive import usual
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.document import Description
+from opencolossus.specs.failures import Failures
 from opencolossus.specs.hardware import Fabric, Gpu, Node
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
@@ -110,7 +112,14 @@ def cpu_node(found: Facts, local: int = 1) -> Node:
 def _cluster(node: Node, processes: int) -> Cluster:
     name = "none" if processes <= node.gpus else FABRIC
     fabric: Fabric = catalog.entry("fabrics", name)
-    return Cluster(name=NAME, pools={"here": Pool(node=node, gpus=processes)}, fabric=fabric)
+    pools = {"here": Pool(node=node, gpus=processes)}
+    return Cluster(name=NAME, pools=pools, fabric=fabric, failures=_failures())
+
+
+def _failures() -> Failures:
+    """Those of a large cluster's parts; nobody plans stops for a machine of one's own."""
+    causes = {name: one for name, one in usual().causes.items() if one.group != "planned"}
+    return usual().model_copy(update={"causes": causes})
 
 
 def has_gpus() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import date, timedelta
 
@@ -9,21 +10,25 @@ import numpy as np
 
 from opencolossus.faults import goodput as laws
 from opencolossus.plan.plan import Deadline, Interval, Survival
+from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.failures import Failures
 from opencolossus.specs.units import DAY
 
-BLOCKING = 0.1
-"""Share of a checkpoint's writing that training waits for where nothing is told (assumed)."""
-RESTART = 600.0
-"""Seconds from a failure to running again where nothing is told (assumed)."""
+USUAL = "llama3-h100"
+"""The catalog's failures of a cluster that tells of none."""
 
 
-def node_rate(failures: Failures | None, pool: Pool, gpus: int) -> float:
-    """Interruptions per second and server of a settled cluster."""
+@functools.cache
+def usual() -> Failures:
+    """What fails where a description does not say."""
+    found: Failures = catalog.entry("failures", USUAL)
+    return found
+
+
+def node_rate(failures: Failures, pool: Pool, gpus: int, planned: bool = False) -> float:
+    """Interruptions per second and server of a settled cluster: failures, or ``planned`` stops."""
     each = pool.node.gpus
-    if failures is None:
-        return laws.LLAMA3_NODE_RATE * each / 8
     per = {
         "gpu": each,
         "node": 1.0,
@@ -31,7 +36,11 @@ def node_rate(failures: Failures | None, pool: Pool, gpus: int) -> float:
         "switch": 1.0 / 8,
         "job": 1.0 / max(gpus / each, 1.0),
     }
-    return sum(cause.rate * per[cause.per] for cause in failures.causes.values())
+    return sum(
+        cause.rate * per[cause.per]
+        for cause in failures.causes.values()
+        if (cause.group == "planned") == planned
+    )
 
 
 def survival(
@@ -46,22 +55,23 @@ def survival(
 
     The checkpoint interval is Daly's optimum, or a step where that is longer; the share is
     Daly's renewal formula (2006, eq. 20), or that of ``replicas`` that go on without the failed
-    one.
+    one. Planned stops save first and cost their restart alone.
     """
-    failures = cluster.failures
-    rate = float(
-        laws.interrupt_rate(max(gpus / pool.node.gpus, 1.0), node_rate(failures, pool, gpus))
-    )
+    failures = cluster.failures or usual()
+    recovery = failures.recovery
+    nodes = max(gpus / pool.node.gpus, 1.0)
+    rate = float(laws.interrupt_rate(nodes, node_rate(failures, pool, gpus)))
+    stops = float(laws.interrupt_rate(nodes, node_rate(failures, pool, gpus, planned=True)))
     bandwidth = laws.checkpoint_bandwidth(cluster, pool, gpus)
-    blocking = failures.recovery.checkpoint_blocking if failures else BLOCKING
-    write = float(laws.write_time(laws.checkpoint_size(parameters), bandwidth, blocking))
-    restart = float(laws.outage(failures.recovery, gpus, replicas)) if failures else RESTART
+    size = laws.checkpoint_size(parameters)
+    write = float(laws.write_time(size, bandwidth, recovery.checkpoint_blocking))
+    restart = float(laws.outage(recovery, gpus, replicas))
     mttf = 1 / rate if rate > 0 else math.inf
     interval = float(laws.optimum_interval(max(write, 1e-3), min(mttf, 1e12)))
     interval = max(interval, step_time)
-    alone = failures is not None and failures.recovery.mode == "replica"
-    law = laws.replica_goodput if alone else laws.renewal_goodput
+    law = laws.replica_goodput if recovery.mode == "replica" else laws.renewal_goodput
     share = float(law(rate, interval, max(write, 1e-3), restart))
+    share *= max(1 - stops * restart, 0.0)
     found = Survival(
         mttf=min(mttf, 1e12),
         checkpoint_interval=interval,

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from opencolossus.cooling import heat, weather
 from opencolossus.fabric import clos
 from opencolossus.fabric.clos import Clos
+from opencolossus.plan import survive
 from opencolossus.power import caps
 from opencolossus.power.supply import contracted, hours_between
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.failures import Failures
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Generators
 from opencolossus.specs.units import POWER, show
@@ -34,7 +34,6 @@ from opencolossus.twin.scene import Played, Scene
 from opencolossus.twin.summary import forecast, summary
 
 Array = NDArray[np.float64]
-DEFAULT_FAILURES = "llama3-h100"
 
 
 def simulate(
@@ -83,8 +82,8 @@ def simulate(
 
 
 def _with_default_failures(record: Record) -> Record:
-    assumed = catalog.assumed(catalog.facts("failures", DEFAULT_FAILURES))
-    words = f"failures come as in the catalog's {DEFAULT_FAILURES}"
+    assumed = catalog.assumed(catalog.facts("failures", survive.USUAL))
+    words = f"failures come as in the catalog's {survive.USUAL}"
     return replace(
         record,
         assumptions=(
@@ -138,7 +137,7 @@ def _scene(description: Description, luck: float) -> Scene:
             "calendar: {start: 2024-07-01, end: 2024-12-31}"
         )
     _fits(site, cluster)
-    failures = cluster.failures or _default_failures()
+    failures = cluster.failures or survive.usual()
     cluster = cluster.model_copy(update={"failures": failures})
     description = description.model_copy(update={"cluster": cluster})
     hours = hours_between(calendar.start, calendar.end)
@@ -176,12 +175,6 @@ def _fits(site: Site, cluster: Cluster) -> None:
 def _fabric(cluster: Cluster) -> Clos:
     node = next(iter(cluster.pools.values())).node
     return clos.size(node, cluster.fabric, cluster.gpus)
-
-
-def _default_failures() -> Failures:
-    found = catalog.entry("failures", DEFAULT_FAILURES)
-    assert isinstance(found, Failures)
-    return found
 
 
 def _seed(description: Description) -> int:
