@@ -95,6 +95,7 @@ def test_sign_up_chat_stop_reload_and_a_second_user_sees_none_of_it(
     expect(last).to_contain_text("word word")
     page.get_by_role("button", name="Stop the answer").click()
     expect(last).to_contain_text("Stopped.")
+    assert last.inner_text().count("word") < 400
     wait_until(lambda: len(parrot.cancelled) == 1)
 
     page.reload()
