@@ -99,6 +99,14 @@ def test_without_gain_or_compiler_a_run_is_in_32_bits_and_as_written(
     assert software == "opencolossus-cpu-eager"
 
 
+@pytest.mark.parametrize(
+    ("compiled", "said"), [("blocks", True), ("functions", False), ("none", False)]
+)
+def test_a_mode_that_no_run_was_fitted_to_says_so(compiled: str, said: bool) -> None:
+    plan = search(describe(compile=compiled), found=FOUND, detail=False)
+    assert any("never measured" in line for line in plan.assumptions) == said
+
+
 def test_what_is_not_compiled_is_slower_and_takes_more_memory() -> None:
     plans = [search(describe(compile=c), found=FOUND, detail=False) for c in ("functions", "none")]
     assert plans[0].step_time < plans[1].step_time

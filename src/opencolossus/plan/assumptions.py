@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from opencolossus.plan import here
+from opencolossus.plan import here, mode
 from opencolossus.plan.pricing import HEADROOM, IMBALANCE, Pricing
 from opencolossus.power.caps import ASSUMED as POWER_ASSUMED
 from opencolossus.specs import calibration as calibrations
+from opencolossus.specs import catalog
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Evidence, Fact
-from opencolossus.specs.software import Calibration
+from opencolossus.specs.software import Calibration, Software
 
 
 def assumptions(
@@ -29,6 +30,7 @@ def assumptions(
         )
     if gpu.startswith("CPU"):
         found.append(f"a core of this machine draws {here.WATTS_PER_CORE:g} W at work")
+    found += _of_the_trainer(pricing)
     found.append(f"{1 - HEADROOM:.0%} of GPU memory is lost to fragmentation")
     if pricing.cluster.failures is None and description.site is not None:
         found.append("failures and restarts come as in Llama 3's cluster of 2024")
@@ -37,6 +39,17 @@ def assumptions(
             note = f" ({fact.note})" if fact.note else ""
             found.append(f"{path} = {fact.value}{note}")
     return tuple(found)
+
+
+def _of_the_trainer(pricing: Pricing) -> list[str]:
+    """Modes of our own trainer whose constants no run was fitted to."""
+    software = pricing.software
+    if pricing.cluster.name != here.NAME:
+        return []
+    if not pricing.pool.node.gpu.name.startswith("CPU"):
+        return [f"our trainer was not measured on GPUs: it is priced as {software.name}"]
+    blocks: Software = catalog.entry("software", mode.ON_CPU["blocks"])
+    return [f"{software.name}: never measured"] if software.era == blocks.era else []
 
 
 def _matters(path: str) -> bool:
