@@ -93,7 +93,7 @@ def test_it_gives_the_logits_of_the_network(shape: str, data: st.DataObject) -> 
             left, right = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 4))
             for one in (reference, compiled):
                 one.swap(left, right)
-                one.truncate(right, one.lengths[right] // 2)
+                one.copy(left, right, one.lengths[left] // 2)
 
 
 def test_weights_in_bf16_give_what_rounded_weights_give() -> None:
@@ -137,15 +137,31 @@ def in_growing_company(compiled: NativeNetwork) -> torch.Tensor:
 
 def after_a_shared_beginning(compiled: NativeNetwork) -> torch.Tensor:
     first = compiled.logits(2, [text(60)[:25] + text(30, 99)], whole=True)[:25]
-    compiled.truncate(2, 25)
+    compiled.copy(2, 2, 25)
     return torch.cat([first, compiled.logits(2, [text(60)[25:]], whole=True)])
+
+
+def after_a_beginning_of_another_slot(compiled: NativeNetwork) -> torch.Tensor:
+    first = compiled.logits(2, [text(60)[:25] + text(30, 99)], whole=True)[:25]
+    compiled.logits(5, [text(80, 7)])
+    compiled.swap(2, 6)
+    compiled.copy(6, 5, 25)
+    compiled.logits(6, [text(20, 8)])  # the other one goes on
+    return torch.cat([first, compiled.logits(5, [text(60)[25:]], whole=True)])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", ["grok-2", "llama"])
 @pytest.mark.parametrize(
-    "way", [in_company, token_by_token, in_growing_company, after_a_shared_beginning]
+    "way",
+    [
+        in_company,
+        token_by_token,
+        in_growing_company,
+        after_a_shared_beginning,
+        after_a_beginning_of_another_slot,
+    ],
 )
 def test_a_text_gets_the_same_bits_however_it_is_read(
     way: Callable[[NativeNetwork], torch.Tensor], shape: str, threads: int, dtype: torch.dtype

@@ -9,15 +9,10 @@ import torch
 from opencolossus.grok.model import Grok
 from opencolossus.serve.fair import FairQueue
 from opencolossus.serve.network import open_network
-from opencolossus.serve.request import (
-    Delta,
-    Request,
-    Sampling,
-    TokenLogprob,
-    longest_common_prefix,
-)
+from opencolossus.serve.request import Delta, Request, Sampling, TokenLogprob
 from opencolossus.serve.running import Running, scored
 from opencolossus.serve.sampling import choose, penalise
+from opencolossus.serve.slots import Slot, place
 
 PREFILL_TOKENS = 1024
 """Prompt tokens per step, so that long prompts do not hold up the answers of others."""
@@ -26,8 +21,8 @@ PREFILL_TOKENS = 1024
 class Engine:
     """Answers to requests, token by token.
 
-    Slots are kept in the order: decoding, reading their prompt, idle. An idle slot remembers the
-    tokens that it holds, and a request whose prompt begins like them starts from there.
+    Slots are kept in the order: decoding, reading their prompt, idle. A slot remembers the tokens
+    that it holds, and a request whose prompt begins like them starts from there.
     """
 
     def __init__(
@@ -48,8 +43,9 @@ class Engine:
         self._network = open_network(model, slots, self.context, dtype, torch.device(device))
         self._running: list[Running] = []
         self._decoding = 0
-        self._held: list[list[int]] = [[] for _ in range(slots)]
-        """Tokens whose keys and values each slot holds."""
+        self._held = [Slot() for _ in range(slots)]
+        self._ended = 0
+        """Answers that left their slot so far."""
 
     @property
     def busy(self) -> bool:
@@ -107,27 +103,18 @@ class Engine:
 
     def _admit(self) -> None:
         while len(self._running) < self.slots and (request := self.queue.take()):
-            slot = len(self._running)
-            best, reused = self._best_slot(request)
-            self._swap(slot, best)
-            self._held[slot] = list(request.prompt[:reused])
-            self._network.truncate(slot, reused)
-            self._running.append(Running.begin(request, reused))
+            self._running.append(Running.begin(request, self._seat(request)))
 
-    def _best_slot(self, request: Request) -> tuple[int, int]:
-        """The idle slot whose tokens the prompt begins with the most of, and how many."""
+    def _seat(self, request: Request) -> int:
+        """Give a request the first idle slot; how many tokens of its prompt are there already."""
         first = len(self._running)
-        if request.prompt_logprobs:
-            return first, 0
         # The last token of the prompt has to be computed: its logits choose the answer's first.
-        prompt = list(request.prompt[:-1])
-        common = [longest_common_prefix(held, prompt) for held in self._held[first:]]
-        reused = max(common)
-        if reused:
-            return first + common.index(reused), reused
-        # Nothing to gain: take the slot that holds the least, and keep what others may gain from.
-        sizes = [len(held) for held in self._held[first:]]
-        return first + sizes.index(min(sizes)), 0
+        known = [] if request.prompt_logprobs else list(request.prompt[:-1])
+        found = place(self._held, first, known)
+        self._network.copy(found.source, found.slot, found.reused)
+        self._held[found.slot].tokens = list(request.prompt[: found.reused])
+        self._swap(first, found.slot)
+        return found.reused
 
     def _swap(self, left: int, right: int) -> None:
         self._network.swap(left, right)
@@ -140,6 +127,8 @@ class Engine:
 
     def _release(self, slot: int) -> None:
         """Move a running sequence out of the running slots."""
+        self._ended += 1
+        self._held[slot].left = self._ended
         if slot < self._decoding:
             self._swap(slot, self._decoding - 1)
             slot = self._decoding - 1
@@ -151,7 +140,7 @@ class Engine:
     def _decode(self) -> torch.Tensor:
         last = [row.answer[-1] for row in self._running[: self._decoding]]
         for held, token in zip(self._held, last, strict=False):
-            held.append(token)
+            held.tokens.append(token)
         return self._network.logits(0, [[token] for token in last])
 
     def _prefill(self) -> tuple[list[Running], list[torch.Tensor]]:
@@ -167,12 +156,12 @@ class Engine:
         for i, (row, piece, own) in enumerate(zip(rows, pieces, logits.split(sizes), strict=True)):
             if row.request.prompt_logprobs:
                 self._score_prompt(row, own)
-            self._held[first + i] += piece
+            self._held[first + i].tokens += piece
             row.filled += len(piece)
             if row.read:
                 finished.append((i, own[-1:]))
-        for place, (i, _) in enumerate(finished):
-            self._swap(first + i, first + place)
+        for rank, (i, _) in enumerate(finished):
+            self._swap(first + i, first + rank)
         self._decoding += len(finished)
         return [rows[i] for i, _ in finished], [one for _, one in finished]
 

@@ -24,8 +24,8 @@ class Network(Protocol):
     lengths: list[int]
     """Tokens that each slot holds."""
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Keep the first ``length`` tokens of a slot."""
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let a slot hold the first ``length`` tokens of another one, or of itself, alone."""
 
     def swap(self, left: int, right: int) -> None:
         """Exchange two slots."""
@@ -61,9 +61,15 @@ class TorchNetwork:
         self._cache = Cache(model.config, slots, context, dtype=dtype, device=device)
         self.lengths = self._cache.lengths
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Keep the first ``length`` tokens of a slot."""
-        self._cache.truncate(slot, length)
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let a slot hold the first ``length`` tokens of another one, or of itself, alone."""
+        cache = self._cache
+        if source != target:
+            for kept in (*cache.keys, *cache.values):
+                kept[target, :, :length] = kept[source, :, :length]
+            cache.positions[target, :length] = cache.positions[source, :length]
+            cache.lengths[target] = length
+        cache.truncate(target, length)
 
     def swap(self, left: int, right: int) -> None:
         """Exchange two slots; only the parts in use are copied.

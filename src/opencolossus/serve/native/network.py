@@ -33,6 +33,8 @@ class NativeNetwork:
         self._panel = int(self._library.panel_width())
         self._packer = Packer(self._panel, dtype)
         self._vocabulary = model.config.vocabulary
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        """Keys and values of each layer."""
         self._layers = self._pack_layers(model, slots, context)
         self._network = self._pack_network(model, context, dtype, threads)
         self._columns: int = self._network.head.panels * self._panel
@@ -40,9 +42,14 @@ class NativeNetwork:
         """Where the sequence of each slot really is: to exchange two, nothing is copied."""
         self.lengths = [0] * slots
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Keep the first ``length`` tokens of a slot."""
-        self.lengths[slot] = min(length, self.lengths[slot])
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let a slot hold the first ``length`` tokens of another one, or of itself, alone."""
+        if source != target:
+            here, there = self._rows[source], self._rows[target]
+            for keys, values in self._kept:
+                keys[there, :, :, :length] = keys[here, :, :, :length]
+                values[there, :, :length] = values[here, :, :length]
+        self.lengths[target] = length
 
     def swap(self, left: int, right: int) -> None:
         """Exchange two slots."""
@@ -82,9 +89,11 @@ class NativeNetwork:
         blocks = [block for block in model.blocks.values() if isinstance(block, Block)]
         layers = (CLayer * len(blocks))()
         for index, block in enumerate(blocks):
+            keys = torch.zeros(slots, N, K, self._whole(context))
+            values = torch.zeros(slots, N, context, self._whole(K))
+            self._kept.append((keys, values))
             layers[index] = packer.layer(block)
-            layers[index].keys = packer.keep(torch.zeros(slots, N, K, self._whole(context)))
-            layers[index].values = packer.keep(torch.zeros(slots, N, context, self._whole(K)))
+            layers[index].keys, layers[index].values = keys.data_ptr(), values.data_ptr()
         return layers
 
     def _whole(self, count: int) -> int:
