@@ -9,7 +9,7 @@ from opencolossus.faults import goodput
 from opencolossus.faults.process import strike
 from opencolossus.faults.timeline import Interruptions, account
 from opencolossus.specs import catalog
-from opencolossus.specs.units import DAY, HOUR
+from opencolossus.specs.scales import DAY, HOUR
 
 
 @pytest.mark.parametrize(("gpus", "hours"), [(16_384, 1.8), (131_072, 0.23)])

@@ -10,7 +10,7 @@ from opencolossus.faults.process import infant_factor, strike
 from opencolossus.faults.repair import back_in_service, out_of_service
 from opencolossus.faults.timeline import Interruptions, account
 from opencolossus.specs import catalog
-from opencolossus.specs.units import DAY
+from opencolossus.specs.scales import DAY
 
 LLAMA = catalog.entry("failures", "llama3-h100")
 

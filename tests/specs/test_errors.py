@@ -64,6 +64,9 @@ MISTAKES = {
     ),
     "tab": ("  layers: 2", "\tlayers: 2", ["tab", "spaces"]),
     "twice": ("  layers: 2", "  layers: 2\n  layers: 3", ["'layers'", "second time"]),
+    "nothing": ("  layers: 2", "  layers:", ["model.layers", "empty value", "whole number"]),
+    "two documents": ("  layers: 2", "  layers: 2\n---\nname: b", ["second document"]),
+    "inside itself": ("  layers: 2", "  layers: &a [*a]", ["alias"]),
     "idle above rated": ("idle_power: 70 W", "idle_power: 900 W", ["idle_power (900 W)", "700 W"]),
     "not a grade": ("evidence: assumed", "evidence: rumour", ["'rumour'", "measured"]),
     "wet above dry": (

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencolossus.specs import units
-from opencolossus.specs.units import DIMENSIONS, Dimension, UnitError, parse, show
+from opencolossus.specs.units import DIMENSIONS, Dimension, show
+from opencolossus.specs.written import UnitError, parse
 
 WRITTEN = [
     ("43 MW", units.POWER, 43e6),
@@ -20,6 +21,8 @@ WRITTEN = [
     ("6T tokens", units.COUNT, 6e12),
     ("6 trillion tokens", units.COUNT, 6e12),
     ("100,000", units.COUNT, 1e5),
+    ("1,234,567.5 kW", units.POWER, 1.2345675e9),
+    ("100_000", units.COUNT, 1e5),
     ("122 days", units.DURATION, 122 * 86400),
     ("90 min", units.DURATION, 5400),
     ("$30000", units.MONEY, 30000),
@@ -76,6 +79,11 @@ def test_no_text_ends_in_anything_but_a_number_or_a_unit_error(
         ("43", units.POWER, "has no unit"),
         ("many", units.POWER, "is not a power"),
         ("43 MX", units.POWER, "not a known unit"),
+        ("70 kw", units.POWER, "did you mean 'kW'"),
+        ("70 mw", units.POWER, "did you mean 'MW'"),
+        ("70,5 kW", units.POWER, "a point decimals"),
+        ("1,00,000 tokens", units.COUNT, "commas part thousands"),
+        ("1,0000", units.COUNT, "commas part thousands"),
         ("80 Gbit/s", units.SIZE, "is a unit of bandwidth"),
         ("$5", units.POWER, "is not a power"),
     ],

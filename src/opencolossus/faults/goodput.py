@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.failures import Recovery
-from opencolossus.specs.units import DAY
+from opencolossus.specs.scales import DAY
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from opencolossus.plan import supply
 from opencolossus.plan.fleet import Fleet
 from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import Power
-from opencolossus.specs.units import DAY
+from opencolossus.specs.scales import DAY
 
 
 def bill(fleet: Fleet, parts: Sequence[Part], days: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import CapPoint, ParetoPoint, Plan
 from opencolossus.plan.pricing import Priced
 from opencolossus.specs.document import Description
-from opencolossus.specs.units import DAY
+from opencolossus.specs.scales import DAY
 
 if TYPE_CHECKING:
     from opencolossus.plan.joint import Found

@@ -8,7 +8,8 @@ from pathlib import Path
 from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.errors import UserError, did_you_mean
 from opencolossus.specs.software import Calibration
-from opencolossus.specs.units import POWER, UnitError, parse
+from opencolossus.specs.units import POWER
+from opencolossus.specs.written import UnitError, parse
 from opencolossus.step.layouts import SCHEDULES
 
 

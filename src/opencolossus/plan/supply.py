@@ -14,9 +14,9 @@ from opencolossus.power.demand import it_power
 from opencolossus.power.supply import marginal_cost, merit_order
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.scales import DAY
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Generators, Grid
-from opencolossus.specs.units import DAY
 from opencolossus.step.columns import Array
 
 WET_SWING = 1 / 3  # of the air's daily swing, as cooling.weather has it

@@ -13,7 +13,7 @@ from opencolossus.plan.plan import Deadline, Interval, Survival
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.failures import Failures
-from opencolossus.specs.units import DAY
+from opencolossus.specs.scales import DAY
 
 USUAL = "llama3-h100"
 """The catalog's failures of a cluster that tells of none."""

@@ -125,6 +125,8 @@ def _shown(node: Node) -> str:
         return "a mapping"
     if isinstance(node.value, list):
         return "a list"
+    if node.value is None:
+        return "an empty value"
     return repr(node.value) if isinstance(node.value, str) else str(node.plain())
 
 

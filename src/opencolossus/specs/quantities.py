@@ -15,7 +15,8 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from opencolossus.specs import units
-from opencolossus.specs.units import Dimension, UnitError
+from opencolossus.specs.units import Dimension
+from opencolossus.specs.written import UnitError, article, parse
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Quantity:
     ) -> dict[str, Any]:
         text = {
             "type": "string",
-            "description": units.article(self.dimension.name),
+            "description": article(self.dimension.name),
             "examples": [self.dimension.example],
         }
         return {"anyOf": [text, {"type": "number"}]} if self.dimension.bare else text
@@ -42,11 +43,11 @@ class Quantity:
     def _convert(self, value: Any, info: ValidationInfo) -> float:
         if isinstance(value, str):
             try:
-                value = units.parse(value, self.dimension)
+                value = parse(value, self.dimension)
             except UnitError as error:
                 raise self._refused(str(error)) from None
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._refused(f"{value!r} is not {units.article(self.dimension.name)}")
+            raise self._refused(f"{value!r} is not {article(self.dimension.name)}")
         elif info.context and info.context.get("units_required") and not self._clear(value):
             raise self._refused(f"{value:g} has no unit")
         if not math.isfinite(value):

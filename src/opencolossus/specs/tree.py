@@ -111,7 +111,10 @@ def parse(text: str, file: str, sources: Mapping[str, Source] | None = None) -> 
         raise UserError(f"{file}: not YAML: {error}") from None
     if node is None:
         raise UserError(f"{file} is empty; a description needs at least name, model and run")
-    return _convert(node, file, sources or {})
+    try:
+        return _convert(node, file, sources or {})
+    except RecursionError:
+        raise UserError(f"{file}: an alias (*) stands inside of what it names (&)") from None
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> str:
@@ -123,6 +126,8 @@ def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> str:
     place = f"{file}:{mark.line + 1}:{mark.column + 1}"
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return f"{place}: the line starts with a tab; YAML is indented with spaces"
+    if error.problem == "but found another document":
+        return f"{place}: a second document starts here; keep one description in a file"
     return f"{place}: not YAML: {error.problem}"
 
 

@@ -12,7 +12,8 @@ from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.files import write_atomic
 from opencolossus.specs.run import Layout
-from opencolossus.specs.units import DURATION, UnitError, parse
+from opencolossus.specs.units import DURATION
+from opencolossus.specs.written import UnitError, parse
 from opencolossus.train.launch.job import Job
 from opencolossus.train.launch.kubernetes import RUNS, SPEC
 from opencolossus.train.launch.nodes import Nodes, find
