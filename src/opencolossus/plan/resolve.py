@@ -97,6 +97,8 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
     head = known.get("head_size", width / heads)
     ahead = _ahead(row, known)
     lora = "lora" in row.text("model_name").lower()
+    sequence = row.positive("seq_len", known.get("sequence"))
+    attended = (sequence + known["window"]) / 2 if "window" in known else sequence
     return Shape.make(
         layers=layers + ahead,
         expert_layers=layers + ahead - dense_layers if experts else 0.0,
@@ -121,8 +123,8 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
         rope=1.0 if gated else 0.0,
         norms=2.0,
         dropout=float(software.dropout),
-        sequence=row.positive("seq_len", known.get("sequence")),
-        attended=known.get("attended", row.positive("seq_len", known.get("sequence"))),
+        sequence=sequence,
+        attended=known.get("attended", attended),
         trained=LORA_SHARE if lora else 1.0,
     )
 
