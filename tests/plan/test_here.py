@@ -64,6 +64,21 @@ def test_a_small_model_is_planned_without_site_and_cluster() -> None:
     assert plan.memory.total < plan.memory.limit
 
 
+def test_a_time_limit_that_ends_a_run_early_is_told_and_no_other() -> None:
+    whole = search(describe(), found=FOUND).days * 86400
+    cut = search(describe(time_limit=whole / 4), found=FOUND)
+    assert any("time_limit" in text and "25% of the tokens" in text for text in cut.advice)
+    assert not any(
+        "time_limit" in text for text in search(describe(time_limit=2 * whole), found=FOUND).advice
+    )
+
+
+def test_one_device_is_worth_no_network() -> None:
+    worth = {item.input for item in search(describe(), found=FOUND).sensitivities}
+    assert "memory bandwidth" in worth
+    assert not worth & {"NIC bandwidth", "scale-up bandwidth"}
+
+
 def test_measured_rates_are_taken() -> None:
     slow = search(describe(), found=FOUND, detail=False)
     fast = search(describe(), found=Facts(2e11, 8e11, 4e10), detail=False)

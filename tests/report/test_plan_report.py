@@ -74,7 +74,14 @@ def test_the_page_needs_no_network_and_holds_its_figures(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("days", "text"),
-    [(0.01, "14.4 minutes"), (1.0, "24.0 hours"), (122, "122 days"), (3652.5, "10.0 years")],
+    [
+        (5 / 86400, "5 seconds"),
+        (0.01, "14.4 minutes"),
+        (1.0, "24.0 hours"),
+        (122, "122 days"),
+        (3652.5, "10.0 years"),
+        (3.6525e19, "1e+17 years"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(days: float, text: str) -> None:
     assert duration(days) == text

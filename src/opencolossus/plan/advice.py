@@ -9,7 +9,8 @@ from opencolossus.plan import idle
 from opencolossus.plan.fleet import Fleet
 from opencolossus.plan.plan import CapPoint, Plan
 from opencolossus.specs.document import Description
-from opencolossus.specs.units import COUNT, POWER, show
+from opencolossus.specs.scales import DAY
+from opencolossus.specs.units import COUNT, DURATION, POWER, show
 
 FLAT = 0.02
 """Differences in speed below this are well within the error of any plan."""
@@ -52,6 +53,13 @@ def growth(plan: Plan, description: Description, fleet: Fleet) -> Iterator[str]:
 
 def advice(plan: Plan, description: Description) -> Iterator[str]:
     """What a planner would say beside the numbers."""
+    limit = description.run.time_limit
+    if limit is not None and limit < plan.days * DAY:
+        share = limit / (plan.days * DAY)
+        yield (
+            f"run.time_limit ends it after {show(limit, DURATION, 3)}, with about {share:.0%} of "
+            f"the tokens ({show(share * description.run.tokens, COUNT, 3)})."
+        )
     asked = description.run.batch
     if abs(plan.batch / asked - 1) > 1e-9:
         yield (

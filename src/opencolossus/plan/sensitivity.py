@@ -27,6 +27,8 @@ MACHINE = (
     ("scale-up bandwidth", ("link",)),
     ("NIC bandwidth", ("nic",)),
 )
+BETWEEN = ("link", "nic")
+"""What only several devices use."""
 NEWCOMERS = 4096
 """Layouts that more memory lets in, of which as many as this are tried."""
 
@@ -68,6 +70,8 @@ def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
     pricing, layouts = found.pricing, _candidates(found)
     base = pricing.machine(found.cap, found.gpus)
     for name, columns in MACHINE:
+        if found.gpus == 1 and columns[0] in BETWEEN:
+            continue
         changes = {column: getattr(base, column) * MORE for column in columns}
         rate = _best(pricing, found, layouts, **changes)
         yield Sensitivity(input=name, change="+10 %", tokens=rate / _base(found) - 1)

@@ -170,5 +170,6 @@ def _footnotes(console: Console, plan: Plan, whole: bool) -> None:
     if len(shown) < len(plan.assumptions):
         rest = len(plan.assumptions) - len(shown)
         console.print(f"  and {rest} more: --all shows them", style="dim")
-    priced = f"{plan.layouts_priced:,} layouts priced, {plan.layouts_feasible:,} fit in memory"
-    console.print(priced, style="dim")
+    if plan.layouts_priced > 1:
+        priced = f"{plan.layouts_priced:,} layouts priced, {plan.layouts_feasible:,} fit in memory"
+        console.print(priced, style="dim")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 
 def duration(days: float) -> str:
-    """Days as people say them."""
+    """Days as people say them, from seconds to years."""
+    if days < 1 / 1440:
+        return f"{days * 86400:.2g} seconds"
     if days < 2 / 24:
         return f"{days * 1440:.1f} minutes"
     if days < 2:
         return f"{days * 24:.1f} hours"
     if days < 100:
         return f"{days:,.1f} days"
-    return f"{days:,.0f} days" if days < 1000 else f"{days / 365.25:,.1f} years"
+    if days < 1000:
+        return f"{days:,.0f} days"
+    years = days / 365.25
+    return f"{years:,.1f} years" if years < 1e6 else f"{years:.2g} years"
 
 
 def seconds(value: float) -> str:
