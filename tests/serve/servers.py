@@ -39,6 +39,8 @@ class Parrot:
         self.slots, self.context = 8, 200
         self.running = self.waiting = self.cached_tokens = self.restarts = 0
         self.full = False
+        self.held = False
+        """Silent for as long as this is set."""
         self.breaks_after: int | None = None
         self.seen: list[Request] = []
         self.cancelled: list[str] = []
@@ -72,6 +74,8 @@ class Parrot:
     async def _speak(self, request: Request, answers: Answers) -> None:
         words = self.words[: request.max_tokens]
         for number, word in enumerate(words):
+            while self.held:
+                await asyncio.sleep(0.01)
             if self.pause:
                 await asyncio.sleep(self.pause)
             if request.id in self.cancelled:

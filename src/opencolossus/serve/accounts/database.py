@@ -15,7 +15,16 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeoutError,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
 from opencolossus.specs.errors import UserError
@@ -151,5 +160,5 @@ def _reason(error: SQLAlchemyError) -> str:
 
 
 def is_outage(error: SQLAlchemyError) -> bool:
-    """Whether the database is away or full, rather than asked something wrong."""
-    return isinstance(error, OperationalError)
+    """Whether the database is away, full or overrun, rather than asked something wrong."""
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError)

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from opencolossus.data.tokenizer import Tokenizer
 from opencolossus.serve.accounts import quotas
-from opencolossus.serve.accounts.database import Database
+from opencolossus.serve.accounts.database import Database, is_outage
 from opencolossus.serve.accounts.tables import User
 from opencolossus.serve.accounts.tiers import TIERS
 from opencolossus.serve.answers import Answers, Generator
@@ -27,6 +28,8 @@ from opencolossus.serve.request import Delta, Request
 
 LOG = logging.getLogger("colossus.serve")
 Result = TypeVar("Result")
+PAUSES = (0.5,) * 20 + (5.0,) * 48
+"""Seconds between tries to write what must not be lost, while the database is away."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Hub:
     streams: Counter[int] = field(default_factory=Counter)
     """Running answers by user."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nothing more is waited for."""
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.engine)
@@ -94,8 +99,25 @@ class Hub:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    async def persist(self, action: Callable[[Session], Result]) -> Result:
+        """Run ``action`` in a transaction, again and again while the database is away.
+
+        Raises:
+            SQLAlchemyError: it was away for minutes, or the server ends.
+        """
+        for pause in PAUSES:
+            try:
+                return await self.write(action)
+            except SQLAlchemyError as error:
+                if not is_outage(error) or self.ending.is_set():
+                    raise
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), pause)
+        return await self.write(action)
+
     async def settle_all(self) -> None:
         """Wait for everything that was put off."""
+        self.ending.set()
         while self.tasks:
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
@@ -144,7 +166,7 @@ class Hub:
             del self.streams[user_id]
 
     async def settle(self, bill: Bill, prompt: int, completion: int, outcome: str) -> None:
-        """Record what a request took; if the database is away, what it might have taken stays."""
+        """Record what a request took; while the database is away, what it might have taken."""
 
         def write(begin: Session) -> None:
             if bill.usage is not None:
@@ -155,7 +177,7 @@ class Hub:
                 )
 
         try:
-            await self.write(write)
+            await self.persist(write)
         except IntegrityError:
             pass  # the account was deleted meanwhile
         except SQLAlchemyError as error:

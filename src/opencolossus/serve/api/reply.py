@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from opencolossus.serve.accounts import conversations
@@ -14,6 +17,10 @@ from opencolossus.serve.api.hub import Hub, Ticket
 from opencolossus.serve.api.markdown import render
 from opencolossus.serve.api.streams import event
 
+LOG = logging.getLogger("colossus.serve")
+UNSTORED = (
+    "the server's database cannot be used right now; the answer is stored as soon as it is back"
+)
 RENDER_EVERY = 0.08
 """Seconds between two pictures of a growing answer; the eye wants no more."""
 
@@ -54,14 +61,19 @@ class Reply:
             if delta.finish is not None:
                 self._finish = delta.finish
             if delta.error is not None:
-                await self._save()
+                with suppress(SQLAlchemyError):  # `close` tries again
+                    await self._save()
                 yield event({"error": delta.error, "html": render(self._text)})
                 return
             now = time.monotonic()
             if self._text != shown and now - last >= RENDER_EVERY:
                 shown, last = self._text, now
                 yield event({"html": render(shown)})
-        message = await self._save()
+        try:
+            message = await self._save()
+        except SQLAlchemyError:  # `close` tries again
+            yield event({"error": UNSTORED, "html": render(self._text)})
+            return
         if message is None:
             yield event({"error": "the conversation has changed meanwhile; load it again"})
             return
@@ -74,21 +86,24 @@ class Reply:
             self._hub.later(self._keep())
 
     async def _keep(self) -> None:
-        await self._save()
+        try:
+            await self._hub.persist(self._write)
+        except IntegrityError:
+            pass  # it is there already, or the conversation is not any more
+        except SQLAlchemyError as error:
+            LOG.error("an answer is not stored: %s", str(error).splitlines()[0])
 
     async def _save(self) -> Message | None:
-        """Store the answer, unless its question is not the last message any more."""
-        if self._stored:
-            return None
+        message = await self._hub.write(self._write)
         self._stored = True
+        return message
 
-        def write(begin: Session) -> Message | None:
-            talk = conversations.get(begin, self._user, self._talk.id)
-            if talk is None:
-                return None
-            turns = conversations.messages(begin, talk)
-            if not turns or turns[-1].place != self._place or turns[-1].role != "user":
-                return None
-            return conversations.append(begin, talk, "assistant", self._text, self._finish)
-
-        return await self._hub.write(write)
+    def _write(self, begin: Session) -> Message | None:
+        """Store the answer, unless its question is not the last message any more."""
+        talk = conversations.get(begin, self._user, self._talk.id)
+        if talk is None:
+            return None
+        turns = conversations.messages(begin, talk)
+        if not turns or turns[-1].place != self._place or turns[-1].role != "user":
+            return None
+        return conversations.append(begin, talk, "assistant", self._text, self._finish)
