@@ -74,6 +74,7 @@ FOUR = PAIRS | {
 """On four processes."""
 KINDS = {
     "dense": ("replicas", "fsdp", "zero 1", "tp", "pp", "cp", "selective recompute"),
+    "gpt": ("fsdp", "zero 1", "tp", "pp", "cp"),
     "grok": tuple(ALONE),
 }
 MOVES = (

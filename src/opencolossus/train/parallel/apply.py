@@ -52,8 +52,12 @@ def _tensor_parallel(network: Grok, groups: Groups) -> None:
     Sequence parallelism of Korthikanti et al. 2022, section 4.2.2: gather tokens before a cut
     product, scatter the sum after it. Embedding, norms, router and head see a part of the tokens.
     """
-    for module in (*_all(network, Attention), *_all(network, FeedForward)):
-        _between_gather_and_scatter(module, groups)
+    for attention in _all(network, Attention):
+        _between_gather_and_scatter(attention, groups)
+        _add_bias_once(attention.output, groups)
+    for feed_forward in _all(network, FeedForward):
+        _between_gather_and_scatter(feed_forward, groups)
+        _add_bias_once(feed_forward.down, groups)
     for embedding in _all(network, Embedding):
         _on_own_tokens(embedding, groups)
     for head in _all(network, Head):
@@ -68,6 +72,17 @@ def _between_gather_and_scatter(module: nn.Module, groups: Groups) -> None:
         return scatter_sum(inner(whole, *rest), SEQUENCE, groups.tensor)
 
     module.forward = forward
+
+
+def _add_bias_once(linear: nn.Linear, groups: Groups) -> None:
+    """Each rank holds all of the bias of a cut product, and adds its share: the sum has it once."""
+    inner, others = linear.forward, 1 - 1 / groups.tensor.size
+
+    def forward(x_BTI: Tensor) -> Tensor:
+        return inner(x_BTI) - others * linear.bias
+
+    if linear.bias is not None:
+        linear.forward = forward  # type: ignore[method-assign, assignment]
 
 
 def _on_own_tokens(embedding: Embedding, groups: Groups) -> None:

@@ -15,7 +15,7 @@ from opencolossus.train.parallel.groups import Group, Groups, Replicas
 
 _ROUTED = re.compile(r"\.experts\.experts\.")
 _COLUMNS = re.compile(r"\.(attention\.(query|key|value)|(feed_forward|shared|dense)\.(gate|up))\.")
-_ROWS = re.compile(r"\.(attention\.output|(feed_forward|shared|dense)\.down)\.")
+_ROWS = re.compile(r"\.(attention\.output|(feed_forward|shared|dense)\.down)\.weight")
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,6 @@ def fault(layout: Layout, model: Model, run: Run, processes: int) -> str | None:
             (model.shared_experts * model.expert_feed_forward) % tensor == 0,
             f"tp {tensor} does not divide the shared experts' inner size",
         ),
-        (tensor == 1 or not model.biases, f"tp {tensor} does not go with biases"),
         (run.sequence % cut == 0, f"cp x tp {cut} does not divide run.sequence {run.sequence}"),
         (stages <= model.layers, f"pp x vs {stages} exceeds layers {model.layers}"),
         (
