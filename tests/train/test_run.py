@@ -15,6 +15,7 @@ from opencolossus.specs.errors import UserError
 from opencolossus.train import loop, saver
 from opencolossus.train.checkpoint import Store, read_weights
 from opencolossus.train.console import Silent
+from opencolossus.train.guard import Guard
 from opencolossus.train.loop import Found, Loop
 from opencolossus.train.run import train
 
@@ -77,6 +78,24 @@ def test_resume_after_a_signal_is_exact_to_the_bit(
     assert second.finished
     assert losses(tmp_path) == losses(whole)
     assert second.bits_per_byte == result.bits_per_byte
+
+
+def test_a_run_whose_steps_were_all_skipped_so_far_can_be_resumed(
+    describe, tmp_path, heard, monkeypatch
+):
+    """Its optimisers never moved, but their states are in the checkpoint all the same."""
+    reason = Guard._reason
+
+    def then_signal(self: Guard, loss: float, norm: float) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "loss is nan"
+
+    monkeypatch.setattr(Guard, "_reason", then_signal)
+    first = train(describe(), tmp_path, heard)
+    assert (first.reason, first.step, first.skipped) == ("SIGTERM", 1, 1)
+    monkeypatch.setattr(Guard, "_reason", reason)
+    second = train(describe("run.tokens=5120"), tmp_path, heard, resume=True)
+    assert (second.finished, second.step, second.skipped) == (True, 10, 1)
 
 
 def test_resume_falls_back_from_a_damaged_checkpoint_aloud(undisturbed, describe, tmp_path, heard):

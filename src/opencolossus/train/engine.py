@@ -113,7 +113,11 @@ class Engine:
         return list(all_sum(loads, self.groups.stage))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that a checkpoint keeps, under the names that it uses, as parts of wholes."""
+        """Everything that a checkpoint keeps, under the names that it uses, as parts of wholes.
+
+        All processes ask at the same time, between two steps.
+        """
+        optimiser.prime(self.optimisers)
         cuts, groups = self.network.cuts, self.groups
         found = [(f"weights.{name}", name, weight) for name, weight in self.weights.items()]
         found += optimiser.state(self.optimisers, self.weights)

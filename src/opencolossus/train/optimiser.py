@@ -80,8 +80,10 @@ def state(
 
 
 def prime(optimisers: dict[str, torch.optim.Optimizer]) -> None:
-    """Give every optimiser its state, all zero, so that a checkpoint can be read into it."""
+    """Give every optimiser that never took a step its state, as it is before the first: zero."""
     for optimiser in optimisers.values():
+        if optimiser.state:
+            continue
         rates = [group["lr"] for group in optimiser.param_groups]
         decays = [group["weight_decay"] for group in optimiser.param_groups]
         for group in optimiser.param_groups:
@@ -92,3 +94,5 @@ def prime(optimisers: dict[str, torch.optim.Optimizer]) -> None:
         for group, lr, decay in zip(optimiser.param_groups, rates, decays, strict=True):
             group["lr"], group["weight_decay"] = lr, decay
         optimiser.zero_grad()
+        for kept in optimiser.state.values():
+            torch._foreach_zero_(list(kept.values()))  # AdamW counted a step

@@ -10,7 +10,6 @@ from torch.distributed.tensor import DTensor
 
 from opencolossus.data.batch import Batch as Rows
 from opencolossus.specs.errors import UserError
-from opencolossus.train import optimiser
 from opencolossus.train.loop import Found, Loop
 from opencolossus.train.recorder import Surroundings
 from opencolossus.train.replicas import Replicas
@@ -81,8 +80,6 @@ class ReplicaLoop(Loop):
         training, saved = self.training, State.from_json(found["state"])
         check_model(saved.model, training.description.model, "another replica group")
         training.data.tokenizer.check(saved.tokenizer, "another replica group")
-        if set(found["tensors"]) > set(self._tensors()):  # optimisers that never took a step
-            optimiser.prime(training.engine.optimisers)
         mine = self._tensors()
         with torch.no_grad():
             for name, tensor in found["tensors"].items():

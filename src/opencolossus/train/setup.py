@@ -15,7 +15,7 @@ from opencolossus.plan.mode import Compiling
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Layout
-from opencolossus.train import optimiser, world
+from opencolossus.train import world
 from opencolossus.train.checkpoint import Store
 from opencolossus.train.claim import TOKENIZER
 from opencolossus.train.console import Progress
@@ -169,7 +169,5 @@ def _found_out(
 def load_tensors(training: Training, step: int) -> None:
     """Weights, router biases and optimiser states of a checkpoint."""
     engine = training.engine
-    if not any(each.state for each in engine.optimisers.values()):
-        optimiser.prime(engine.optimisers)
     training.store.read_into(step, engine.tensors())
     engine.publish()
