@@ -53,10 +53,11 @@ def test_racks_arrays_and_halls_add_up() -> None:
     # 8 servers a rack, 8 racks an array, 25,000 GPUs a hall (ServeTheHome's tour of Colossus).
     pool = next(iter(catalog.entry("clusters", "colossus-100k").pools.values()))
     hall = catalog.entry("sites", "memphis-2024-07").halls
-    server = demand.node_power(pool.node, 600.0)
-    assert demand.rack_power(pool, 600.0) == pytest.approx(8 * server)
-    assert demand.array_power(pool, 600.0) == pytest.approx(64 * server)
-    assert hall.count * demand.hall_power(pool, hall, 600.0) == pytest.approx(12_500 * server)
+    found = demand.nameplates(pool, hall)
+    assert found.server == pool.node.rated_power
+    assert found.rack == pytest.approx(8 * found.server)
+    assert found.array == pytest.approx(64 * found.server)
+    assert hall.count * found.hall == pytest.approx(12_500 * found.server)
 
 
 @given(limit=st.floats(1e5, 5e8), cap=st.floats(250, 700), pue=st.floats(1.05, 1.6))

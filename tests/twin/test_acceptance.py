@@ -48,11 +48,15 @@ def carried(limit: float, cap: float) -> float:
     return float(gpus_carried(COLOSSUS, POOL, limit, cap, design_pue(JULY), each))
 
 
-def best(limit: float) -> float:
-    """GPUs at the cap that multiplies most matrices on ``limit`` W."""
+def most(limit: float) -> float:
+    """GPUs at the lowest cap that multiplies at most 5 % fewer matrices on ``limit`` W than any.
+
+    From there to the rated power it is all the same: more GPUs make up for what caps cost.
+    """
     caps = np.arange(350.0, 701.0, 5.0)
     gpus = np.array([carried(limit, cap) for cap in caps])
-    return float(gpus[np.argmax(gpus * speed_at_cap(POOL.node.gpu, caps))])
+    work = gpus * speed_at_cap(POOL.node.gpu, caps)
+    return float(gpus[np.argmax(work >= 0.95 * work.max())])
 
 
 def test_1_seven_megawatts_carry_about_4_000() -> None:
@@ -65,7 +69,7 @@ def test_2_forty_three_megawatts_carry_about_32_000_with_power_limits() -> None:
     limit = JULY.power_limit(date(2024, 7, 22))
     assert limit == pytest.approx(43 * MW)
     assert carried(limit, 700) < 32_000
-    assert best(limit) == pytest.approx(32_000, rel=0.15)
+    assert most(limit) == pytest.approx(32_000, rel=0.15)
 
 
 def test_3_ninety_three_megawatts_carry_about_64_000() -> None:
@@ -73,7 +77,7 @@ def test_3_ninety_three_megawatts_carry_about_64_000() -> None:
     august = catalog.entry("sites", "memphis-2024-08")
     limit = august.power_limit(date(2024, 8, 2))
     assert limit == pytest.approx(93 * MW)
-    assert best(limit) == pytest.approx(64_000, rel=0.15)
+    assert most(limit) == pytest.approx(64_000, rel=0.15)
 
 
 def test_4_100_000_h100_need_about_150_mw_of_it_power() -> None:

@@ -61,9 +61,18 @@ def carried(
     """Caps, and how many of ``there`` GPUs ``limit`` W carry at each, whole servers."""
     tried = caps(pool)
     pue = hot_pue(site, weather)
-    switches = clos.size(pool.node, cluster.fabric, max(there, 1)).switches / max(there, 1)
-    count = gpus_carried(cluster, pool, limit, tried, pue, switches)
-    return tried, np.minimum(count, there)
+    count = np.full(tried.shape, float(there))
+    for _ in range(2):  # fewer GPUs have more switches each
+        switches = [_switches(cluster, pool, gpus) for gpus in count]
+        fit = gpus_carried(cluster, pool, limit, tried, pue, switches)
+        count = np.minimum(fit, count)
+    return tried, count
+
+
+def _switches(cluster: Cluster, pool: Pool, gpus: float) -> float:
+    """Switches per GPU of the fabric for ``gpus``."""
+    some = max(int(gpus), 1)
+    return clos.size(pool.node, cluster.fabric, some).switches / some
 
 
 def facility_power(
@@ -87,7 +96,7 @@ def peak_power(
     site: Site | None, cluster: Cluster, pool: Pool, gpus: int, cap: float, weather: Weather | None
 ) -> float:
     """W at the site's entry to reserve for ``gpus`` GPUs held to ``cap``, on the hot hour."""
-    switches = clos.size(pool.node, cluster.fabric, max(gpus, 1)).switches / max(gpus, 1)
+    switches = _switches(cluster, pool, gpus)
     reserved = gpus * float(provisioned_gpu_power(cluster, pool, cap, switches))
     return reserved * hot_pue(site, weather)
 

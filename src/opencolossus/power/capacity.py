@@ -16,12 +16,12 @@ from opencolossus.specs.cluster import Cluster, Pool
 
 
 def provisioned_gpu_power(
-    cluster: Cluster, pool: Pool, cap: ArrayLike, switches_per_gpu: float = 0.0
+    cluster: Cluster, pool: Pool, cap: ArrayLike, switches_per_gpu: ArrayLike = 0.0
 ) -> Array:
     """IT power in W to reserve per GPU held to ``cap`` (W), its share of everything included."""
     server = provisioned_node_power(pool.node, cap) * (1 + cluster.storage_share)
     switch = cluster.fabric.switch
-    network = switches_per_gpu * switch.power if switch else 0.0
+    network = np.asarray(switches_per_gpu, dtype=float) * (switch.power if switch else 0.0)
     return np.asarray(server / pool.node.gpus + network)
 
 
@@ -31,7 +31,7 @@ def gpus_carried(
     limit: ArrayLike,
     cap: ArrayLike,
     pue: ArrayLike,
-    switches_per_gpu: float = 0.0,
+    switches_per_gpu: ArrayLike = 0.0,
 ) -> Array:
     """GPUs in whole servers that ``limit`` (W, at the site's entry) carries at ``cap`` (W).
 

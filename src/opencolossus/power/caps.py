@@ -5,11 +5,16 @@ eq. 5.10). Voltage stays at a floor up to a knee of the clock and rises linearly
 measured on three NVIDIA generations by Guerreiro et al. (HPCA 2018, "GPGPU power modeling for
 multi-domain voltage-frequency scaling"). With relative clock f and voltage v(f):
 
-    P(f, a) = idle + a (full - idle) f v(f)²
+    P(f, a) = ready + a (full - ready) f v(f)²
 
-The constants stand in ``Gpu.power_curve``. Their defaults are assumed: the knee and floor are
-typical of Hopper, and ``full`` follows from an H100 that throttles from 1,980 to 1,575 MHz under
-its 700 W limit while it multiplies matrices (github.com/deepseek-ai/DeepGEMM/issues/120).
+``ready`` is what a GPU draws that has a process and nothing to do. It does not follow the clock
+and is far more than an empty GPU draws: 53 of 300 W on a V100 (zai-org/GLM-130B/issues/32 on
+GitHub), 129-137 of 700 W on H100 (NVIDIA/nccl/issues/1550), 192-196 of 1,000 W on B200
+(NVIDIA/TensorRT-LLM/issues/10278): 18-19 % of the rated power on all three.
+
+The constants stand in ``Gpu.power_curve``. Knee and floor are assumed, typical of Hopper;
+``full`` follows from an H100 that throttles from 1,980 to 1,575 MHz under its 700 W limit while it
+multiplies matrices (github.com/deepseek-ai/DeepGEMM/issues/120).
 """
 
 from __future__ import annotations
@@ -45,11 +50,15 @@ def _clock_factor(gpu: Gpu, clock: ArrayLike) -> Array:
 def gpu_power(gpu: Gpu, clock: ArrayLike, activity: ArrayLike) -> Array:
     """Power of one GPU in W at relative ``clock`` and ``activity``, its cap not yet applied.
 
-    ``activity`` is the switching activity in 0..1: 1 for dense matrix products, 0 for idle.
+    ``activity`` is the switching activity in 0..1: 1 for dense matrix products, 0 for waiting.
     """
-    full = gpu.power_curve.full_power * gpu.tdp
-    dynamic = np.asarray(activity, dtype=float) * (full - gpu.idle_power)
-    return gpu.idle_power + dynamic * _clock_factor(gpu, clock)
+    dynamic = np.asarray(activity, dtype=float) * _most_dynamic(gpu)
+    return np.asarray(gpu.ready_power + dynamic * _clock_factor(gpu, clock))
+
+
+def _most_dynamic(gpu: Gpu) -> float:
+    """What matrix products at the top clock add to a GPU that is ready, in W."""
+    return gpu.power_curve.full_power * gpu.tdp - gpu.ready_power
 
 
 def clock_at_cap(gpu: Gpu, cap: ArrayLike, activity: ArrayLike = 1.0) -> Array:
@@ -59,10 +68,10 @@ def clock_at_cap(gpu: Gpu, cap: ArrayLike, activity: ArrayLike = 1.0) -> Array:
     solves from its convex side.
     """
     curve = gpu.power_curve
-    full = curve.full_power * gpu.tdp - gpu.idle_power
-    room = np.clip(np.asarray(cap, dtype=float) - gpu.idle_power, 0, None)
+    most = np.asarray(activity, dtype=float) * _most_dynamic(gpu)
+    room = np.clip(np.asarray(cap, dtype=float) - gpu.ready_power, 0, None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        budget = np.where(np.asarray(activity) > 0, room / (np.asarray(activity) * full), np.inf)
+        budget = np.where(most > 0, room / most, np.inf)
     low = budget / curve.voltage_floor**2
     slope = (1 - curve.voltage_floor) / (1 - curve.voltage_knee)
     target = np.minimum(budget, 1.0)
@@ -108,9 +117,3 @@ def speed_at_cap(gpu: Gpu, cap: ArrayLike, bound: Bound = "compute") -> Array:
     capped = speed_at_clock(gpu, clock_at_cap(gpu, cap, activity), bound)
     top = speed_at_clock(gpu, clock_at_cap(gpu, gpu.tdp, activity), bound)
     return np.asarray(capped / top)
-
-
-def cap_at_speed(gpu: Gpu, speed: ArrayLike) -> Array:
-    """Cap in W at which compute-bound work runs at ``speed`` relative to the highest cap."""
-    clock = np.asarray(speed, dtype=float) * clock_at_cap(gpu, gpu.tdp)
-    return np.clip(gpu_power(gpu, clock, 1.0), gpu.idle_power, gpu.tdp)

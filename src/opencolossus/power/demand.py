@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from opencolossus.power.caps import Array, activity_of, clock_at_cap
-from opencolossus.power.caps import gpu_power as power_at_clock
+from opencolossus.power.caps import Array, activity_of, clock_at_cap, gpu_power
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.hardware import Gpu, Node
 from opencolossus.specs.site import Hall
 
 
-def gpu_power(gpu: Gpu, speed: ArrayLike, activity: ArrayLike) -> Array:
-    """Power in W of a GPU at compute ``speed`` relative to its highest cap, at ``activity``.
-
-    Never above ``gpu.tdp``. ``activity`` in 0..1 (see ``power.caps``); arrays broadcast.
-    """
-    clock = np.asarray(speed, dtype=float) * clock_at_cap(gpu, gpu.tdp)
-    return np.minimum(gpu.tdp, power_at_clock(gpu, clock, activity))
-
-
 def gpu_power_at_cap(gpu: Gpu, cap: ArrayLike, activity: ArrayLike) -> Array:
     """Power in W of a GPU whose driver holds ``cap`` (W) while it works at ``activity``."""
     cap = np.minimum(np.asarray(cap, dtype=float), gpu.tdp)
-    return power_at_clock(gpu, clock_at_cap(gpu, cap, activity), activity)
+    return gpu_power(gpu, clock_at_cap(gpu, cap, activity), activity)
 
 
 def mean_gpu_power(
@@ -36,7 +28,7 @@ def mean_gpu_power(
 ) -> Array:
     """Mean power in W over a step, from the shares of its time spent in each kind of work.
 
-    What remains of the step is idle (pipeline bubbles, waiting for the slowest).
+    In what remains of the step the GPU is ready and waits (pipeline bubbles, for the slowest).
     """
     shares = {"compute": compute, "memory": memory, "communication": communication}
     total = np.asarray(0.0)
@@ -45,7 +37,7 @@ def mean_gpu_power(
         activity = activity_of(gpu, bound)  # type: ignore[arg-type]
         total = total + np.asarray(share) * gpu_power_at_cap(gpu, cap, activity)
         busy = busy + np.asarray(share)
-    return np.asarray(total + (1 - busy) * gpu.idle_power)
+    return np.asarray(total + (1 - busy) * gpu.ready_power)
 
 
 def node_power(node: Node, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
@@ -62,24 +54,6 @@ def node_power(node: Node, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array
     return np.asarray((node.gpus * gpu_power + host + fans) / node.psu_efficiency)
 
 
-def rack_power(pool: Pool, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
-    """Power in W of one rack at the wall; of one server where racks are not told."""
-    gpus = pool.rack.gpus if pool.rack is not None else pool.node.gpus
-    return np.asarray(gpus / pool.node.gpus * node_power(pool.node, gpu_power, load))
-
-
-def array_power(pool: Pool, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
-    """Power in W of the racks on one network array."""
-    racks = pool.rack.racks_per_array if pool.rack is not None else 1
-    return np.asarray(racks * rack_power(pool, gpu_power, load))
-
-
-def hall_power(pool: Pool, hall: Hall, gpu_power: ArrayLike, load: ArrayLike = 1.0) -> Array:
-    """Power in W of one full hall."""
-    servers = hall.gpus / pool.node.gpus
-    return np.asarray(servers * node_power(pool.node, gpu_power, load))
-
-
 def provisioned_node_power(node: Node, cap: ArrayLike) -> Array:
     """Power in W that must be reserved for a server whose GPUs are held to ``cap`` (W).
 
@@ -90,6 +64,26 @@ def provisioned_node_power(node: Node, cap: ArrayLike) -> Array:
     saved = node.gpus * (node.gpu.tdp - np.asarray(cap, dtype=float)) / node.psu_efficiency
     full = node_power(node, node.gpu.tdp)
     return np.asarray(np.maximum(node.rated_power, full) - saved)
+
+
+class Nameplates(NamedTuple):
+    """Power in W to reserve for what stands together, switches and storage left out."""
+
+    server: float
+    rack: float
+    array: float
+    """Racks on one network array."""
+    hall: float | None
+    """A hall full of one kind of server."""
+
+
+def nameplates(pool: Pool, hall: Hall | None) -> Nameplates:
+    """What servers, racks, arrays and halls of a pool draw at most."""
+    server = float(provisioned_node_power(pool.node, pool.node.gpu.tdp))
+    rack = server * pool.rack_servers
+    racks = pool.rack.racks_per_array if pool.rack is not None else 1
+    full = None if hall is None else server * hall.gpus / pool.node.gpus
+    return Nameplates(server, rack, rack * racks, full)
 
 
 def it_power(

@@ -47,7 +47,7 @@ def trace(
 
     Args:
         cap: power cap of each GPU in W.
-        stops: (begin, end) in s of checkpoints or failures, in which GPUs are idle.
+        stops: (begin, end) in s in which no process runs and GPUs are idle, not only waiting.
         floor: GPUs never draw less than this share of ``cap``; dummy work fills the gaps.
     """
     gpu = node.gpu
@@ -55,17 +55,19 @@ def trace(
     at = np.mod(time, sum(step))
     busy = _busy(step, at)
     talking = (at >= step.computing).astype(float)
+    running = np.ones_like(time)
     for begin, end in stops:
-        busy[(time >= begin) & (time < end)] = 0.0
-        talking[(time >= begin) & (time < end)] = 0.0
+        running[(time >= begin) & (time < end)] = 0.0
     level = {
         "work": gpu_power_at_cap(gpu, cap, 1.0),
         "talk": gpu_power_at_cap(gpu, cap, activity_of(gpu, "communication")),
+        "wait": np.asarray(gpu.ready_power),
         "idle": np.asarray(gpu.idle_power),
     }
     each = {name: node_power(node, np.maximum(watts, floor * cap)) for name, watts in level.items()}
     rest = 1 - busy - talking
-    return np.asarray(nodes * (busy * each["work"] + talking * each["talk"] + rest * each["idle"]))
+    work = busy * each["work"] + talking * each["talk"] + rest * each["wait"]
+    return np.asarray(nodes * (running * work + (1 - running) * each["idle"]))
 
 
 def _busy(step: Step, at: Array) -> Array:

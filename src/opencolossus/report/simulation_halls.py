@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.report.page import embed, rounded
+from opencolossus.specs.units import POWER, show
 from opencolossus.twin.record import Record
 
 Array = NDArray[np.float64]
@@ -19,6 +20,17 @@ NOTE = (
 )
 KEYS = (("--c6", "delivered, dark"), ("--empty", "empty place"))
 MANY = 12
+
+
+def note(record: Record) -> str:
+    """What the colours mean, and what stands in the squares."""
+    plates = record.summary["site"]["nameplates_w"]
+    sizes = "; ".join(
+        f"{name} at most {show(watts['rack'], POWER, 3)} a rack, "
+        f"{show(watts['array'], POWER, 3)} an array, {show(watts['hall'], POWER, 3)} a full hall"
+        for name, watts in plates.items()
+    )
+    return f"{NOTE} By their nameplates {sizes}."
 
 
 def plan(record: Record) -> dict[str, Any] | None:

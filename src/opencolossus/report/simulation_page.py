@@ -66,7 +66,7 @@ def _sections(record: Record) -> list[Section]:
     plan = halls.plan(record)
     if plan is not None:
         place = next(i for i, s in enumerate(sections) if s.title == "Where the time went") + 1
-        sections.insert(place, Section("The halls", halls.NOTE, (), halls.body(plan)))
+        sections.insert(place, Section("The halls", halls.note(record), (), halls.body(plan)))
     if record.assumptions:
         sections.append(Section(body=_assumptions(record)))
     return sections

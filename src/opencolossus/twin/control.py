@@ -86,7 +86,7 @@ def meter(cluster: Cluster, load: Load, held: Held, it_limit: Array) -> Held:
 def lowest_cap(cluster: Cluster) -> float:
     """Lowest cap that every driver of the cluster accepts, as a share of the rated power."""
     gpus = [pool.node.gpu for pool in cluster.pools.values()]
-    return max(max(gpu.min_cap, 1.05 * gpu.idle_power) / gpu.tdp for gpu in gpus)
+    return max(max(gpu.min_cap, 1.05 * gpu.ready_power) / gpu.tdp for gpu in gpus)
 
 
 def servers(cluster: Cluster, load: Load, held: Held, running: Array) -> Array:

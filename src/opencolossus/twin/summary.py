@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.faults.process import HOUR
+from opencolossus.power.demand import nameplates
 from opencolossus.specs.sources import Battery, Generators
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.scene import Played, Scene
@@ -130,6 +131,9 @@ def _site(scene: Scene) -> dict[str, Any]:
             name: pool.rack_servers * pool.node.gpus for name, pool in scene.cluster.pools.items()
         },
         "pools": {name: pool.gpus for name, pool in scene.cluster.pools.items()},
+        "nameplates_w": {
+            name: nameplates(pool, halls)._asdict() for name, pool in scene.cluster.pools.items()
+        },
         "unpriced": [
             name
             for name, pool in scene.cluster.pools.items()
