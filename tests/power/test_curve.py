@@ -1,5 +1,8 @@
 """Calibrating a power curve, on a GPU that is made up."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import yaml
@@ -38,6 +41,14 @@ class Pretended:
         if not self.may:
             raise PermissionError("insufficient permissions")
         self.watts = watts
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        before = self.watts
+        try:
+            yield
+        finally:
+            self.watts = before
 
 
 def test_a_sweep_recovers_the_curve_and_gives_the_limit_back() -> None:
@@ -99,41 +110,11 @@ def test_no_gpu_is_one_sentence() -> None:
         meter.Nvml(99)
 
 
-@pytest.mark.parametrize("may", [True, False])
-def test_the_drivers_own_functions_are_called_as_they_are(
-    may: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Replacing attributes of the real module fails where a name is not NVML's.
-    nvml = pytest.importorskip("pynvml")
-    gpu = Pretended(may=may)
-    asked: list[int] = []
-
-    def set_limit(handle: str, milliwatts: int) -> None:
-        asked.append(milliwatts)
-        try:
-            gpu.limit(milliwatts / 1e3)
-        except PermissionError:
-            raise nvml.NVMLError(nvml.NVML_ERROR_NO_PERMISSION) from None
-
-    fakes = {
-        "nvmlInit": lambda: None,
-        "nvmlDeviceGetHandleByIndex": lambda index: f"gpu {index}",
-        "nvmlDeviceGetPowerUsage": lambda handle: round(gpu.read().power * 1e3),
-        "nvmlDeviceGetClockInfo": lambda handle, kind: round(gpu.read().clock / 1e6),
-        "nvmlDeviceGetPowerManagementLimit": lambda handle: round(gpu.watts * 1e3),
-        "nvmlDeviceGetPowerManagementLimitConstraints": lambda handle: [200_000, 700_000],
-        "nvmlDeviceSetPowerManagementLimit": set_limit,
-    }
-    for name, fake in fakes.items():
-        monkeypatch.setattr(nvml, name, fake)
-    readings, swept = meter.sweep(meter.Nvml(0), 80.0, sleep=lambda _: None)
-    assert swept is may
-    assert asked[0] == 700_000
-    assert gpu.watts == 650.0
-    clock, power = meter.busy(readings, 1980e6)
-    if may:
-        curve, error = fit(H100, clock, power)
-        assert curve.full_power == pytest.approx(1.4, rel=0.1)
-        assert error < 10
-    else:
-        assert power == pytest.approx(650, rel=0.05)
+def test_at_one_limit_the_height_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter.time, "sleep", lambda _: None)
+    found = calibrate(H100, Pretended(may=False), 5.0)
+    assert set(yaml.safe_load(found.as_yaml())["power_curve"]) == {"full_power"}
+    # Whatever shape is assumed, the curve goes through what was seen.
+    seen = float(clock_at_cap(TRUE, 650.0))
+    made = H100.model_copy(update={"power_curve": found.curve})
+    assert float(gpu_power(made, seen, 1.0)) == pytest.approx(650.0, rel=0.005)

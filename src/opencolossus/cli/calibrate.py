@@ -75,6 +75,11 @@ def _power(out: Path, gpu: str, index: int, seconds: float) -> None:
     found = measure(catalog.entry("gpus", gpu), Nvml(index), seconds)
     write_atomic(out, found.as_yaml())
     console().print(f"{out}: {found.readings} readings, error {found.error:.1f} W")
+    if not found.shape:
+        console().print(
+            "limits could not be changed, so only full_power was measured; voltage_floor and "
+            "voltage_knee stay as assumed"
+        )
 
 
 def _steps(out: Path, table: Path | None, run: list[Path] | None, quick: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opencolossus.power.curve import fit
+import numpy as np
+
+from opencolossus.power.curve import NARROW, fit, fit_height
 from opencolossus.power.meter import Meter, busy, sweep
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.hardware import Gpu, PowerCurve
@@ -22,18 +24,18 @@ class Calibrated:
     readings: int
     swept: bool
     """Whether power limits were changed; else the GPU was observed as it ran."""
+    shape: bool = True
+    """Whether the clocks differed enough to show how voltage follows them."""
 
     def as_yaml(self) -> str:
         """Lines for a description, below the GPU that was measured."""
         how = "over several power limits" if self.swept else "at the limit in force"
         note = f"{self.readings} readings {how}, error {self.error:.1f} W"
+        measured = ["full_power", *(("voltage_floor", "voltage_knee") if self.shape else ())]
         rows = (
-            f"  {name}: {{value: {value:.4g}, evidence: measured, note: {note!r}}}"
-            for name, value in (
-                ("full_power", self.curve.full_power),
-                ("voltage_floor", self.curve.voltage_floor),
-                ("voltage_knee", self.curve.voltage_knee),
-            )
+            f"  {name}: {{value: {getattr(self.curve, name):.4g}, evidence: measured, "
+            f"note: {note!r}}}"
+            for name in measured
         )
         return "\n".join(["power_curve:", *rows]) + "\n"
 
@@ -55,5 +57,7 @@ def calibrate(gpu: Gpu, meter: Meter, seconds: float) -> Calibrated:
             f"the GPU was at its power limit in {clock.size} of {len(readings)} readings; start a "
             f"job that multiplies large matrices and try again"
         )
-    curve, error = fit(gpu, clock, power)
-    return Calibrated(curve, error, clock.size, swept)
+    # At one limit clocks are alike. Under several they differ, or the readings are worth nothing.
+    shape = swept or bool(np.ptp(clock) >= NARROW)
+    curve, error = (fit if shape else fit_height)(gpu, clock, power)
+    return Calibrated(curve, error, clock.size, swept, shape)

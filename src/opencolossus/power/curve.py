@@ -11,6 +11,8 @@ from opencolossus.specs.hardware import Gpu, PowerCurve
 
 LOWEST, HIGHEST = np.array([0.3, 0.3, 0.1]), np.array([4.0, 0.999, 0.95])
 ENOUGH = 5
+NARROW = 0.05
+"""Clocks that differ by less show the height of a curve, and not its shape."""
 
 
 def fit(gpu: Gpu, clock: Array, power: Array) -> tuple[PowerCurve, float]:
@@ -22,7 +24,7 @@ def fit(gpu: Gpu, clock: Array, power: Array) -> tuple[PowerCurve, float]:
     Raises:
         UserError: too few observations, or all at one clock.
     """
-    if clock.size < ENOUGH or np.ptp(clock) < 0.05:
+    if clock.size < ENOUGH or np.ptp(clock) < NARROW:
         raise UserError(
             f"{clock.size} observations between {clock.min(initial=1):.2f} and "
             f"{clock.max(initial=0):.2f} of the top clock do not show a curve; observe at "
@@ -36,6 +38,19 @@ def fit(gpu: Gpu, clock: Array, power: Array) -> tuple[PowerCurve, float]:
 
     found = least_squares(error, start, bounds=(LOWEST, HIGHEST), x_scale=start)
     return _curve(known, found.x), float(np.sqrt(np.mean(found.fun**2)))
+
+
+def fit_height(gpu: Gpu, clock: Array, power: Array) -> tuple[PowerCurve, float]:
+    """The same where all clocks are alike: the full power, the voltage's shape as it was assumed.
+
+    Linear in the full power, so least squares have a closed form.
+    """
+    ready, factor = gpu.ready_power, gpu_power(gpu, clock, 1.0) - gpu.ready_power
+    factor /= gpu.power_curve.full_power * gpu.tdp - ready
+    full = (ready + float(factor @ (power - ready) / (factor @ factor))) / gpu.tdp
+    curve = gpu.power_curve.model_copy(update={"full_power": full})
+    found = gpu_power(gpu.model_copy(update={"power_curve": curve}), clock, 1.0)
+    return curve, float(np.sqrt(np.mean((found - power) ** 2)))
 
 
 def _curve(known: PowerCurve, values: Array) -> PowerCurve:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from opencolossus.power import keeper
 from opencolossus.power.caps import Array
 from opencolossus.specs.errors import UserError
 
@@ -29,7 +31,11 @@ class Meter(Protocol):
     def read(self) -> Reading: ...
 
     def allowed(self) -> tuple[float, float]:
-        """Lowest and highest power limit in W."""
+        """Lowest and highest power limit in W.
+
+        Raises:
+            PermissionError: it has no limit that can be set.
+        """
         ...
 
     def limit(self, watts: float) -> None:
@@ -40,12 +46,16 @@ class Meter(Protocol):
         """
         ...
 
+    def kept(self) -> AbstractContextManager[None]:
+        """The limit in force now is so again after the block, however that ends."""
+        ...
+
 
 class Nvml:
     """The GPU with one index on this machine.
 
     Raises:
-        UserError: the library, the driver or the GPU is not there.
+        UserError: the library, the driver or the GPU is not there, now or at any later time.
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -55,33 +65,49 @@ class Nvml:
             raise UserError(
                 "reading GPUs needs nvidia-ml-py: pip install 'opencolossus[gpu]'"
             ) from None
-        self._nvml = pynvml
+        self._nvml, self._index = pynvml, index
         try:
             pynvml.nvmlInit()
             self._gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
         except pynvml.NVMLError as error:
-            raise UserError(f"GPU {index} cannot be read: {error}") from None
+            raise self._gone(error) from None
 
     def read(self) -> Reading:
         """Power, clock and limit now."""
         nvml = self._nvml
-        return Reading(
-            nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1e3,
-            nvml.nvmlDeviceGetClockInfo(self._gpu, nvml.NVML_CLOCK_SM) * 1e6,
-            nvml.nvmlDeviceGetPowerManagementLimit(self._gpu) / 1e3,
-        )
+        try:
+            return Reading(
+                nvml.nvmlDeviceGetPowerUsage(self._gpu) / 1e3,
+                nvml.nvmlDeviceGetClockInfo(self._gpu, nvml.NVML_CLOCK_SM) * 1e6,
+                nvml.nvmlDeviceGetPowerManagementLimit(self._gpu) / 1e3,
+            )
+        except nvml.NVMLError as error:
+            raise self._gone(error) from None
 
     def allowed(self) -> tuple[float, float]:
         """Lowest and highest power limit in W."""
-        low, high = self._nvml.nvmlDeviceGetPowerManagementLimitConstraints(self._gpu)
+        low, high = self._limits(self._nvml.nvmlDeviceGetPowerManagementLimitConstraints)
         return low / 1e3, high / 1e3
 
     def limit(self, watts: float) -> None:
         """Set the power limit."""
+        self._limits(self._nvml.nvmlDeviceSetPowerManagementLimit, round(watts * 1e3))
+
+    def kept(self) -> AbstractContextManager[None]:
+        """The limit in force now comes back, even where this process is killed."""
+        return keeper.kept(self._index, self.read().limit)
+
+    def _limits(self, function: Callable[..., Any], *arguments: int) -> Any:
+        nvml = self._nvml
         try:
-            self._nvml.nvmlDeviceSetPowerManagementLimit(self._gpu, round(watts * 1e3))
-        except self._nvml.NVMLError as error:
+            return function(self._gpu, *arguments)
+        except (nvml.NVMLError_NoPermission, nvml.NVMLError_NotSupported) as error:
             raise PermissionError(str(error)) from None
+        except nvml.NVMLError as error:
+            raise self._gone(error) from None
+
+    def _gone(self, error: Exception) -> UserError:
+        return UserError(f"GPU {self._index} cannot be read: NVML says {error}")
 
 
 def observe(
@@ -110,22 +136,16 @@ def sweep(
     Returns the readings, and whether limits could be changed: where the user may not, the GPU is
     observed as it runs.
     """
-    before = meter.read().limit
-    low, high = meter.allowed()
     readings: list[Reading] = []
-    each, changed = seconds / limits, False
     try:
-        for watts in np.linspace(high, low, limits):
-            try:
+        low, high = meter.allowed()
+        with meter.kept():
+            for watts in np.linspace(high, low, limits):
                 meter.limit(float(watts))
-            except PermissionError:
-                return observe(meter, seconds, sleep=sleep), False
-            changed = True
-            (sleep or time.sleep)(settle)
-            readings += observe(meter, each, sleep=sleep)
-    finally:
-        if changed:
-            meter.limit(before)
+                (sleep or time.sleep)(settle)
+                readings += observe(meter, seconds / limits, sleep=sleep)
+    except PermissionError:
+        return observe(meter, seconds, sleep=sleep), False
     return readings, True
 
 

@@ -1,0 +1,3 @@
+"""Found by Python at its start where this folder is on its path: gives PyTorch the GPU."""
+
+import simulated_gpu  # noqa: F401
