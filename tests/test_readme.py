@@ -38,8 +38,10 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(900)
-def test_every_command_of_the_readme_runs_as_written(newcomer: Path) -> None:
-    commands = shown(ROOT / "README.md")
+def test_every_command_of_the_readme_runs_as_written_but_for_how_long_it_trains(
+    newcomer: Path,
+) -> None:
+    commands = [line.replace('="1 min"', '="10 s"') for line in shown(ROOT / "README.md")]
     verbs = {command.split()[1] for command in commands}
     assert {"plan", "simulate", "train", "chat", "catalog", "schema"} <= verbs
     for command in commands:

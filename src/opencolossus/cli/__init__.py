@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import Any
@@ -27,6 +29,8 @@ from opencolossus.cli import (
 from opencolossus.specs.errors import UserError
 from opencolossus.version import __version__
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a write to a full or broken device fails with."""
 ORDER = "plan simulate train launch chat serve report eval export catalog schema validate calibrate"
 """The verbs in the order of a project: decide, do, use, look up, check."""
 
@@ -88,8 +92,12 @@ def _root(
 
 def main() -> None:
     """Run the command line; a person's mistake is one sentence and exit status 2."""
+    _open_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(f"colossus: {error}", file=sys.stderr)
         sys.exit(2)
@@ -98,5 +106,26 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) has gone; what Python still holds for it goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _forget_output()
+        print(f"colossus: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _open_streams() -> None:
+    """Let whatever was closed swallow what it gets, and letters that it lacks be question marks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _forget_output() -> None:
+    """Send what Python still holds for standard output nowhere, or its exit would try again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
