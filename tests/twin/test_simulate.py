@@ -1,6 +1,6 @@
 """Invariants of a whole simulation, over random sites."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +16,16 @@ from opencolossus.specs.document import Calendar, Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Run
 from opencolossus.specs.site import Hall, HeatWave, Site
-from opencolossus.specs.sources import Battery, Generators, Grid, Order, Outage, Permit
+from opencolossus.specs.sources import (
+    Battery,
+    Generators,
+    Grid,
+    Order,
+    Outage,
+    Period,
+    Permit,
+    Solar,
+)
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.record import Record
 from opencolossus.twin.simulate import simulate
@@ -64,6 +73,15 @@ def sites(draw: st.DrawFn) -> Site:
             limit=draw(st.floats(1e6, 2e8)),
             charge=draw(st.floats(0, 1)),
         )
+    if draw(st.booleans()):
+        power["panels"] = Solar(
+            kind="solar",
+            rating=draw(st.floats(1e5, 1e8)),
+            latitude=draw(st.floats(-60, 60)),
+            full_hours=draw(st.floats(500, 2500)) * 3600,
+        )
+        night = Period(tariff=draw(st.floats(0, 1e-7)), start=time(22), end=time(6))
+        power["grid"] = power["grid"].model_copy(update={"periods": (night,)})
     orders = draw(
         st.lists(
             st.builds(
@@ -510,3 +528,41 @@ def test_halls_without_room_are_named() -> None:
     narrow = BASE.model_copy(update={"halls": Hall(count=512, gpus=8)})
     with pytest.raises(UserError, match=r"site\.halls\.gpus \(8\) is less than one rack"):
         simulate(small(site=narrow), planner=plain)
+
+
+def test_the_sun_is_used_first_and_by_day_only(small: Description) -> None:
+    assert small.site is not None
+    panels = Solar(kind="solar", rating=2e6, latitude=35.0, full_hours=1500 * 3600)
+    night = Period(tariff=1e-9, start=time(22), end=time(6))
+    power = dict(small.site.power) | {"panels": panels}
+    power["grid"] = power["grid"].model_copy(update={"periods": (night,)})
+    site = small.site.model_copy(update={"power": power})
+    description = small.model_copy(update={"site": site})
+    record = simulate(description, planner=plain)
+    of_day = record.hours.astype(int) % 24
+    given_ = record["source.panels"]
+    assert given_[(of_day < 4) | (of_day > 20)].max() == 0
+    assert given_[of_day == 12].min() > 0.5e6
+    np.testing.assert_allclose(given_, record["limit.panels"], rtol=1e-9)
+    # Plans don't count on it: the job is that of the same site without panels.
+    without = simulate(small, planner=plain)
+    np.testing.assert_array_equal(record["gpus.job"], without["gpus.job"])
+    assert record["source.grid"].sum() < without["source.grid"].sum()
+    # Three weeks of nights cost next to nothing.
+    paid = record["usd.energy"] - without["usd.energy"]
+    assert paid[(of_day < 6) | (of_day >= 22)].max() < 0
+
+
+def test_least_cost_fills_batteries_at_night(small: Description) -> None:
+    assert small.site is not None
+    grid = GRID.model_copy(
+        update={"limit": 12e6, "periods": (Period(tariff=1e-9, start=time(22), end=time(6)),)}
+    )
+    battery = Battery(kind="battery", energy=3.6e10, limit=2e6, charge=0.0)
+    site = small.site.model_copy(update={"power": {"grid": grid, "battery": battery}})
+    record = simulate(small.model_copy(update={"site": site}), planner=plain, cheapest=True)
+    of_day = record.hours.astype(int) % 24
+    night = (of_day < 6) | (of_day >= 22)
+    flow = record["source.battery"]
+    assert flow[~night].sum() > 0
+    assert flow[night].sum() < 0

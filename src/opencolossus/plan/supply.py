@@ -11,12 +11,13 @@ from opencolossus.cooling import heat
 from opencolossus.fabric import clos
 from opencolossus.power.capacity import gpus_carried, provisioned_gpu_power
 from opencolossus.power.demand import it_power
-from opencolossus.power.supply import marginal_cost, merit_order
+from opencolossus.power.sun import share
+from opencolossus.power.supply import hours_between, marginal_cost, merit_order
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.scales import DAY
 from opencolossus.specs.site import Site
-from opencolossus.specs.sources import Generators, Grid
+from opencolossus.specs.sources import Battery, Generators, Grid, PowerSource, Solar
 from opencolossus.step.columns import Array
 
 WET_SWING = 1 / 3  # of the air's daily swing, as cooling.weather has it
@@ -113,18 +114,24 @@ def dollars_per_day(site: Site, power: float, day: date, weather: Weather) -> fl
     left, total = power, 0.0
     for name in merit_order(site):
         source = site.power[name]
-        if not source.delivers_on(day) or not isinstance(source, Grid | Generators):
+        if not source.delivers_on(day) or isinstance(source, Battery):
             continue
-        taken = min(left, source.limit)
+        taken = min(left, _mean_limit(source, day))
         total += taken * marginal_cost(source) * DAY
         left -= taken
         if isinstance(source, Generators):
             total += source.rent * source.count
-        else:
+        elif isinstance(source, Grid):
             total += taken * source.demand_charge * DAY
     pue = float(heat.pue(site.cooling, 1.0, weather.dry, weather.wet))
     water = float(heat.water(site.cooling, power / pue, weather.dry, weather.wet)) * DAY
     return total + water * site.water_price
+
+
+def _mean_limit(source: PowerSource, day: date) -> float:
+    if not isinstance(source, Solar):
+        return source.limit
+    return source.rating * float(share(source, hours_between(day, day)).mean())
 
 
 def power_limit(site: Site, day: date) -> float:

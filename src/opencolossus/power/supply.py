@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from opencolossus.power.caps import Array
 from opencolossus.power.slots import HOUR, Hours, Slots
+from opencolossus.power.sun import mean_tariff, share
 from opencolossus.power.trips import NONE, Trips, left
 from opencolossus.specs.site import Site
-from opencolossus.specs.sources import Battery, Generators, Grid, PowerSource
+from opencolossus.specs.sources import Battery, Generators, Grid, PowerSource, Solar
 
 NO_TRIPS: Mapping[str, Trips] = MappingProxyType({})
 
@@ -36,12 +37,27 @@ def present(source: PowerSource, moments: NDArray[np.datetime64]) -> NDArray[np.
 
 
 def contracted(site: Site, moments: NDArray[np.datetime64]) -> dict[str, Array]:
-    """Power in W that each source but batteries gives by contract, whatever happens to it."""
+    """Power in W that each source but batteries gives by contract and sun, whatever happens."""
     return {
-        name: np.asarray(present(source, moments) * source.limit, dtype=float)
+        name: np.asarray(present(source, moments) * _most(source, moments), dtype=float)
         for name, source in site.power.items()
         if not isinstance(source, Battery)
     }
+
+
+def lasting(site: Site, moments: NDArray[np.datetime64]) -> dict[str, Array]:
+    """The same of those that plans count on: the sun is none of them."""
+    return {
+        name: power
+        for name, power in contracted(site, moments).items()
+        if not isinstance(site.power[name], Solar)
+    }
+
+
+def _most(source: PowerSource, moments: NDArray[np.datetime64]) -> Array | float:
+    if isinstance(source, Solar):
+        return source.rating * share(source, moments.astype("datetime64[h]"))
+    return source.limit
 
 
 def struck(slots: Slots, start: float, duration: float) -> NDArray[np.bool_]:
@@ -116,24 +132,25 @@ def usable(name: str, site: Site, slots: Slots, trips: Mapping[str, Trips] = NO_
 def marginal_cost(source: PowerSource) -> float:
     """Dollars per J of electricity: the tariff; or fuel through the heat rate, and maintenance.
 
-    Rent and demand charges are due whoever delivers, so they decide nothing here.
+    Rent and demand charges are due whoever delivers, so they decide nothing here. A tariff that
+    changes by the hour counts with its mean.
     """
     if isinstance(source, Grid):
-        return source.tariff
+        return mean_tariff(source)
     if isinstance(source, Generators):
         return source.fuel_price * source.heat_rate + source.maintenance
     return 0.0
 
 
 def merit_order(site: Site) -> list[str]:
-    """Names of all sources but batteries in the order of ``site.dispatch``."""
+    """Names of all sources but batteries in the order of ``site.dispatch``, the sun first."""
     names = [name for name, source in site.power.items() if not isinstance(source, Battery)]
 
     def rank(name: str) -> tuple[bool, float]:
         source = site.power[name]
         late = {
             "cost": False,
-            "grid-first": not isinstance(source, Grid),
+            "grid-first": not isinstance(source, Grid | Solar),
             "own-first": isinstance(source, Grid),
         }[site.dispatch]
         return late, marginal_cost(source)

@@ -110,7 +110,7 @@ def _sentence(detail: ErrorDetails, node: Node, last: str, spec: Any, path: Loc)
 
 
 def _wrong_kind(node: Node, context: dict[str, Any]) -> str:
-    known = ["grid", "gensets", "turbines", "battery"]
+    known = ["grid", "gensets", "turbines", "solar", "battery"]
     expected = str(context.get("expected_tags", "")).replace("'", "")
     choices = expected.split(", ") if expected else known
     kind = node.child("kind")

@@ -17,7 +17,7 @@ from opencolossus.specs.quantities import (
     Temperature,
     WaterUse,
 )
-from opencolossus.specs.sources import Battery, Grid, Order, Outage, PowerSource
+from opencolossus.specs.sources import Battery, Grid, Order, Outage, PowerSource, Solar
 
 
 class Month(Spec):
@@ -131,9 +131,11 @@ class Site(Spec):
 
     @model_validator(mode="after")
     def _something_generates(self) -> Self:
-        if all(isinstance(source, Battery) for source in self.power.values()):
+        if all(isinstance(source, Battery | Solar) for source in self.power.values()):
             raise ValueError(
-                "power has only batteries; add a grid, gensets or turbines to charge them"
+                "power has nothing that also delivers at night; add a grid, gensets or turbines"
+                if any(isinstance(source, Solar) for source in self.power.values())
+                else "power has only batteries; add a grid, gensets or turbines to charge them"
             )
         for name, source in self.power.items():
             if isinstance(source, Battery) and not self._can_charge(source):
@@ -165,9 +167,9 @@ class Site(Spec):
         )
 
     def power_limit(self, day: date) -> float:
-        """Power that all sources but batteries can give on ``day``, in W."""
+        """Power in W that can be counted on all ``day``: of all sources but sun and batteries."""
         return sum(
             source.limit
             for source in self.power.values()
-            if not isinstance(source, Battery) and source.delivers_on(day)
+            if not isinstance(source, Battery | Solar) and source.delivers_on(day)
         )

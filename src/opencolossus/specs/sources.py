@@ -1,8 +1,8 @@
-"""Sources of power: grid, generators, batteries; orders and outages."""
+"""Sources of power: grid, generators, sun, batteries; orders and outages."""
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, time
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NaiveDatetime, NonNegativeInt, PositiveInt, model_validator
@@ -59,6 +59,26 @@ class _Source(Spec):
         return started and (self.until is None or day < self.until)
 
 
+class Period(Spec):
+    """Hours of the day with a tariff of their own."""
+
+    tariff: Annotated[PricePerEnergy, Field(ge=0)]
+    """Per unit of energy."""
+    start: time
+    """Local time, on the hour."""
+    end: time
+    """First hour that is no longer in it; before ``start``, it is the next day's."""
+    days: Literal["all", "weekdays", "weekends"] = "all"
+    """By the day on which the hour lies."""
+
+    @model_validator(mode="after")
+    def _whole_hours(self) -> Self:
+        for name, moment in (("start", self.start), ("end", self.end)):
+            if moment != time(moment.hour):
+                raise ValueError(f"{name} ({moment:%H:%M}) must be on the hour, like 22:00")
+        return self
+
+
 class Grid(_Source):
     """A contract with the utility, or a substation with its own."""
 
@@ -66,6 +86,8 @@ class Grid(_Source):
     limit: PositivePower
     tariff: Annotated[PricePerEnergy, Field(ge=0)]
     """Per unit of energy."""
+    periods: tuple[Period, ...] = ()
+    """Hours with another tariff (nights, peaks); where two meet, the later one counts."""
     demand_charge: Annotated[PricePerPower, Field(ge=0)] = 0.0
     """Per month, for the highest power of the month."""
     carbon: Annotated[Emission, Field(ge=0)]
@@ -138,6 +160,34 @@ class Generators(_Source):
         return self.rating * self.availability
 
 
+class Solar(_Source):
+    """Panels on the site; what the sun gives comes first and costs nothing more."""
+
+    kind: Literal["solar"]
+    rating: PositivePower
+    """Under full sun."""
+    latitude: Annotated[float, Field(ge=-66, le=66)]
+    """Degrees, south negative."""
+    full_hours: PositiveDuration
+    """Hours of full sun in a mean year that would give as much as the year does: kWh per kW."""
+    carbon: Annotated[Emission, Field(ge=0)] = 0.0
+    """CO2 per unit of electricity."""
+
+    @model_validator(mode="after")
+    def _the_sun_also_sets(self) -> Self:
+        if self.full_hours > 3500 * 3600.0:
+            raise ValueError(
+                f"full_hours ({self.full_hours / 3600:g} h) must be those of a year, 3,500 h at "
+                f"most; Germany has 1,000 h, Arizona 2,000"
+            )
+        return self
+
+    @property
+    def limit(self) -> float:
+        """Most that the panels give, in W."""
+        return self.rating
+
+
 class Battery(_Source):
     """Storage that carries peaks and swings; it gives no energy of its own."""
 
@@ -151,7 +201,7 @@ class Battery(_Source):
     """Share of the energy stored at the start."""
 
 
-PowerSource = Annotated[Grid | Generators | Battery, Field(discriminator="kind")]
+PowerSource = Annotated[Grid | Generators | Solar | Battery, Field(discriminator="kind")]
 
 
 class Order(Spec):

@@ -7,8 +7,9 @@ import numpy as np
 from opencolossus.power.dispatch import Dispatch, Storage
 from opencolossus.power.least_cost import Plant, least_cost
 from opencolossus.power.slots import HOUR
+from opencolossus.power.sun import tariff
 from opencolossus.power.supply import marginal_cost
-from opencolossus.specs.sources import Battery, Generators
+from opencolossus.specs.sources import Battery, Generators, Grid
 from opencolossus.twin.scene import Played, Scene
 
 
@@ -30,7 +31,8 @@ def cheapest_dispatch(scene: Scene, played: Played) -> Dispatch:
             if merit.sum() * HOUR * nox > allowance:
                 # Room that only opened while the year rolled on: give no more at any hour.
                 limit, allowance = merit, None
-        plants[name] = Plant(limit, marginal_cost(source), nox, allowance)
+        cost = tariff(source, scene.hours) if isinstance(source, Grid) else marginal_cost(source)
+        plants[name] = Plant(limit, cost, nox, allowance)
     storages = {
         name: Storage(storage.battery, grid.by_hour(storage.present))
         for name, storage in sources.storages.items()

@@ -11,6 +11,7 @@ from opencolossus.cooling.heat import leaving
 from opencolossus.faults.process import HOUR
 from opencolossus.power.demand import provisioned_node_power
 from opencolossus.power.dispatch import rolling_sum
+from opencolossus.power.sun import tariff
 from opencolossus.power.supply import present
 from opencolossus.specs.site import Site
 from opencolossus.specs.sources import Battery, Generators, Grid
@@ -161,7 +162,7 @@ def _dollars(scene: Scene, played: Played) -> dict[str, Array]:
     for name, source in site.power.items():
         used = played.dispatch.sources[name] * HOUR
         if isinstance(source, Grid):
-            energy = energy + used * source.tariff
+            energy = energy + used * tariff(source, hours)
             demand = demand + _demand_charge(source, played.dispatch.sources[name], hours)
         elif isinstance(source, Generators):
             energy = energy + used * source.heat_rate * source.fuel_price

@@ -9,7 +9,7 @@ import numpy as np
 from opencolossus.power import swings
 from opencolossus.power.caps import Array
 from opencolossus.power.supply import present
-from opencolossus.specs.sources import Battery
+from opencolossus.specs.sources import Battery, Solar
 from opencolossus.twin.operating import Operating
 from opencolossus.twin.scene import Played, Scene
 
@@ -114,7 +114,7 @@ def _ramp(scene: Scene, hour: int) -> float | None:
     """W/s that the sources of that hour can follow together; None where one knows no limit."""
     total = 0.0
     for source in scene.site.power.values():
-        if isinstance(source, Battery) or not present(source, scene.hours)[hour]:
+        if isinstance(source, Battery | Solar) or not present(source, scene.hours)[hour]:
             continue
         if source.ramp is None:
             return None

@@ -11,14 +11,14 @@ from opencolossus.cooling import heat, weather
 from opencolossus.fabric import clos
 from opencolossus.fabric.clos import Clos
 from opencolossus.plan import survive
-from opencolossus.power import caps
-from opencolossus.power.supply import contracted, hours_between
+from opencolossus.power import caps, sun
+from opencolossus.power.supply import hours_between, lasting
 from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.site import Site
-from opencolossus.specs.sources import Generators
+from opencolossus.specs.sources import Generators, Solar
 from opencolossus.specs.units import POWER, show
 from opencolossus.twin import planner as planners
 from opencolossus.twin.cheapest import cheapest_dispatch
@@ -58,10 +58,10 @@ def simulate(
     planner = planner or planners.Searched()
     scene = _scene(description, luck)
     seed = _seed(description) if seed is None else seed
-    lasting = contracted(scene.site, scene.hours)
+    firm_by = lasting(scene.site, scene.hours)
     used_up: dict[str, int] = {}
     while True:
-        firm = np.sum(list(lasting.values()), axis=0)
+        firm = np.sum(list(firm_by.values()), axis=0)
         epochs = plan_epochs(
             scene.description, planner, scene.hours, firm, scene.fleet, scene.weather
         )
@@ -73,7 +73,7 @@ def simulate(
         if hour is None:
             break
         name, end = hour
-        lasting[name] = np.where(np.arange(scene.hours.size) < end, lasting[name], 0.0)
+        firm_by[name] = np.where(np.arange(scene.hours.size) < end, firm_by[name], 0.0)
     if cheapest:
         played = replace(played, dispatch=cheapest_dispatch(scene, played))
         table = columns(scene, played)
@@ -100,8 +100,10 @@ def _record(
     table = table | {"finish_forecast": forecast(scene, table["tokens"])}
     kinds, pools = list(scene.failures.causes), list(scene.cluster.pools)
     strikes = played.struck.strikes
+    shining = any(isinstance(source, Solar) for source in scene.site.power.values())
     assumed = dict.fromkeys(
         [*caps.ASSUMED.values(), *weather.ASSUMED.values(), *heat.ASSUMED.values()]
+        + (list(sun.ASSUMED.values()) if shining else [])
         + [text for plan in played.epochs.plans for text in plan.assumptions]
     )
     return Record(
