@@ -41,7 +41,9 @@ def test_the_openai_client_streams_the_text_that_it_gets_whole(client: openai.Op
     assert text == whole.choices[0].message.content
     assert len(text) > 10
     assert chunks[0].choices[0].delta.role == "assistant"
-    assert chunks[-1].usage == whole.usage
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
+    assert chunks[-1].usage.prompt_tokens_details.cached_tokens == whole.usage.prompt_tokens - 1
     assert whole.usage.completion_tokens == 30
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "length"
 
@@ -58,7 +60,9 @@ def test_completions_score_a_prompt_as_lm_eval_asks(
     assert scored.token_logprobs is not None
     assert scored.tokens is not None
     assert out.choices[0].text.startswith("hello there how are you")
-    assert "".join(scored.tokens[: len(prompt)]) == "hello there how are you"
+    assert scored.tokens[0] == "token_id:1"  # the beginning of a text has no text
+    assert "".join(scored.tokens[1 : len(prompt)]) == "hello there how are you"
+    assert len(scored.tokens) == len(prompt) + 1
     with torch.inference_mode():
         logits = model(torch.tensor([prompt]))
     assert isinstance(logits, torch.Tensor)
@@ -66,6 +70,63 @@ def test_completions_score_a_prompt_as_lm_eval_asks(
     for place in range(1, len(prompt)):
         got = scored.token_logprobs[place]
         assert math.isclose(got, float(expected[place - 1, prompt[place]]), abs_tol=1e-3)
+
+
+def test_a_token_that_ends_a_text_has_a_log_probability(client: openai.OpenAI, model: Grok) -> None:
+    """lm-eval drops the last one that it gets, for the token that it had to ask for."""
+    prompt = [1, 9, 10, 11]
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt]))
+    assert isinstance(logits, torch.Tensor)
+    ends = int(logits[0, -1].argmax())
+    out = client.completions.create(
+        model=MODEL, prompt=prompt, logprobs=1, max_tokens=5, temperature=0,
+        extra_body={"stop_token_ids": [ends]},
+    )  # fmt: skip
+    assert out.choices[0].text == ""
+    scored = out.choices[0].logprobs
+    assert scored is not None
+    assert scored.token_logprobs is not None
+    expected = float(torch.log_softmax(logits[0, -1], -1)[ends])
+    assert [round(one, 3) for one in scored.token_logprobs] == [round(expected, 3)]
+
+
+def test_nothing_is_said_where_nothing_is_asked_for(client: openai.OpenAI) -> None:
+    out = client.completions.create(model=MODEL, prompt="hello there", max_tokens=0)
+    assert out.choices[0].text == ""
+    assert out.choices[0].finish_reason == "length"
+    assert out.usage is not None
+    assert out.usage.completion_tokens == 0
+
+
+def test_offsets_are_those_of_tokens_however_the_answer_comes(client: openai.OpenAI) -> None:
+    asked = {"model": MODEL, "prompt": "hello", "seed": 4, "max_tokens": 12, "logprobs": 1}
+    asked |= {"echo": True, "stop": ["never said at all"]}
+    whole = client.completions.create(**asked).choices[0].logprobs  # type: ignore[call-overload]
+    found: list[int] = []
+    for piece in client.completions.create(**asked, stream=True):  # type: ignore[call-overload]
+        found += piece.choices[0].logprobs.text_offset
+    assert found == whole.text_offset
+
+
+def test_choices_share_a_prompt_that_is_counted_once(client: openai.OpenAI) -> None:
+    asked = {"model": MODEL, "prompt": ["hello", "thank you"], "max_tokens": 3}
+    one, three = (
+        client.completions.create(**asked, n=n)  # type: ignore[call-overload]
+        for n in (1, 3)
+    )
+    assert three.usage.prompt_tokens == one.usage.prompt_tokens
+    assert three.usage.prompt_tokens_details.cached_tokens <= one.usage.prompt_tokens
+
+
+def test_what_is_not_offered_says_what_is(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="none that mean anything") as found:
+        client.embeddings.create(model=MODEL, input="hello")
+    assert str(found.value.request_id).startswith("req_")
+    with pytest.raises(openai.NotFoundError, match="use /v1/chat/completions"):
+        client.responses.create(model=MODEL, input="hello")
+    with pytest.raises(openai.NotFoundError, match="there are /v1/models"):
+        client.images.generate(prompt="hello")
 
 
 def test_several_prompts_and_choices_come_in_order(client: openai.OpenAI) -> None:
@@ -105,13 +166,17 @@ BAD = [
     (question(n=0), 400, "n"),
     (question(n=10**30), 400, "n"),
     (question(seed=0.5), 400, "seed"),
-    (question(stop=["a"] * 5), 400, "stop"),
     (question(stop=[""]), 400, "stop"),
     (question(logit_bias={"9999": 1}), 400, "logit_bias"),
     (question(logit_bias={"x": 1}), 400, "logit_bias"),
     (question(top_logprobs=21), 400, "top_logprobs"),
     (question(tools=[{"type": "function"}]), 400, "tools"),
     (question(response_format={"type": "json_object"}), 400, "response_format"),
+    (question(stop=["a"] * 5), 400, "at most 4"),
+    (question(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), 400, "'text'"),
+    (question(messages=[{"role": "user", "content": None}]), 400, "content is null"),
+    (question(messages=[{"role": "tool", "content": "a"}]), 400, "cannot call"),
+    (question(messages=[{"role": "assistant", "tool_calls": [{}]}]), 400, "cannot call"),
     (question("long " * 5000), 400, "tokens"),
 ]
 

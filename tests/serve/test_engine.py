@@ -140,7 +140,7 @@ def test_stop_tokens_and_stop_strings_end_an_answer(
     free = alone(model, prompt, 30)
     engine.submit(Request("token", prompt, 30, GREEDY, stop_tokens=(free[6],), logprobs=0))
     out = drain(engine)["token"]
-    assert tokens(out) == free[: free.index(free[6])]
+    assert tokens(out) == free[: free.index(free[6]) + 1]
     assert out[-1].finish == "stop"
     text = b"".join(token_bytes[t] for t in free).decode("utf-8", "replace")
     stop = text[5:8]

@@ -195,7 +195,7 @@ class Engine:
     def _take(self, row: Running, token: int, logprobs_V: torch.Tensor | None) -> Delta:
         """Add a token to an answer; frees its slot at the end."""
         logprobs: tuple[TokenLogprob, ...] = ()
-        if logprobs_V is not None and token not in row.request.stop_tokens:
+        if logprobs_V is not None:
             logprobs = (scored(logprobs_V, token, row.request.logprobs or 0, self._bytes),)
         delta = row.take(token, self._bytes[token], logprobs, self.context)
         if delta.finish is not None:

@@ -152,11 +152,12 @@ class Remote:
 
     async def _read(self, request: Request, answers: Answers, events: AsyncIterator[str]) -> None:
         finish: FinishReason = "error"
-        counted = total = 0
+        counted = total = reused = 0
         async for line in events:
             event = json.loads(line[6:])
             if usage := event.get("usage"):
                 total = usage["completion_tokens"]
+                reused = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
             for choice in event["choices"]:
                 if wire.ends(choice, request.stop_tokens):
                     answers.put(Delta(request.id, tokens=1, finish="stop"))
@@ -168,4 +169,5 @@ class Remote:
                     counted += 1
                     answers.put(Delta(request.id, choice["text"], 1, scored))
         error = "the engine broke off" if finish == "error" else None
-        answers.put(Delta(request.id, tokens=max(total - counted, 0), finish=finish, error=error))
+        left = max(total - counted, 0)
+        answers.put(Delta(request.id, "", left, finish=finish, error=error, reused=reused))

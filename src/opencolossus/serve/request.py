@@ -93,7 +93,7 @@ class Delta:
     status: int = 503
     """Of HTTP, where there is an error."""
     reused: int = 0
-    """Prompt tokens whose keys and values were in the cache already (first piece only)."""
+    """Prompt tokens whose keys and values were in the cache already, told by one piece."""
 
 
 def longest_common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

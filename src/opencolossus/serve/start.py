@@ -66,7 +66,10 @@ def serve(
     database = Database(database_url)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     generator = engines.generator(trained)
-    hub = Hub(generator, trained.name, trained.tokenizer, database, options, trained.title)
+    hub = Hub(
+        generator, trained.name, trained.tokenizer, database, options, trained.title,
+        trained.created,
+    )  # fmt: skip
     for line in _introduction(hub, binding, listener.getsockname()[1]):
         print(line, file=sys.stderr)
     server = make_server(hub, binding, log_requests=log_requests)

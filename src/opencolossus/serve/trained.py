@@ -39,6 +39,11 @@ class Trained:
         return self.folder.resolve().name
 
     @property
+    def created(self) -> float:
+        """When the run began, in seconds since 1970 (UTC)."""
+        return (self.folder / DESCRIPTION).stat().st_mtime
+
+    @property
     def title(self) -> str:
         """What people are shown."""
         return f"{self.model.name} ({show(self.model.parameters, COUNT, 3)} parameters)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,6 +33,14 @@ TYPES = {
     500: "server_error",
     503: "server_error",
 }
+
+
+NOT_OFFERED = {
+    "/v1/embeddings": "a model trained to continue text has none that mean anything",
+    "/v1/responses": "use /v1/chat/completions, and send the conversation with each request",
+    "/v1/": "there are /v1/models, /v1/chat/completions and /v1/completions",
+}
+"""What OpenAI's API has and this one has not."""
 
 
 class ApiError(Exception):
@@ -92,8 +101,14 @@ def translate(error: Exception) -> ApiError:
     return ApiError(500, "the server made a mistake; it has been logged")
 
 
+def _telling(errors: Sequence[Any]) -> Any:
+    """The error that says most: a value that is none of several types fails for each of them."""
+    known = (e for e in errors if e["loc"][:2] == errors[0]["loc"][:2])
+    return next((e for e in known if not e["type"].endswith("_type")), errors[0])
+
+
 def _validation(error: RequestValidationError) -> ApiError:
-    first = error.errors()[0]
+    first = _telling(error.errors())
     # Names of the branches of a union stand between the names of fields; nobody sent those.
     place = [
         str(part)
@@ -110,11 +125,14 @@ def _validation(error: RequestValidationError) -> ApiError:
     return ApiError(400, f"{param}: {message}" if param else message, param=param)
 
 
-def _http(error: HTTPException) -> ApiError:
+def _http(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 400 and "parsing the body" in str(error.detail):
         return ApiError(400, "the body is not valid JSON in UTF-8")
     if error.status_code == 404:
-        return ApiError(404, "there is nothing at this address", code="not_found")
+        path = request.url.path
+        reason = next((why for start, why in NOT_OFFERED.items() if path.startswith(start)), None)
+        message = f"{path[:100]} is not offered: {reason}" if reason else "there is nothing here"
+        return ApiError(404, message, code="unknown_url")
     return ApiError(error.status_code, str(error.detail))
 
 
@@ -128,9 +146,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # registered for it alone
         return _validation(error).response()
 
-    async def http(_request: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # registered for it alone
-        response = _http(error).response()
+        response = _http(request, error).response()
         response.headers.update(error.headers or {})
         return response
 

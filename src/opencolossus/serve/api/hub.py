@@ -62,6 +62,8 @@ class Hub:
     database: Database
     options: Options
     title: str = ""
+    created: float = field(default_factory=time.time)
+    """When the model was made, in seconds since 1970 (UTC)."""
     local_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """Stands for the session where accounts are off."""
     local_user: User | None = None
@@ -138,7 +140,7 @@ class Hub:
             )
         self.streams[user.id] += len(requests)
         try:
-            prompt = sum(len(request.prompt) for request in requests)
+            prompt = prompt_tokens(requests)
             most = sum(request.max_tokens for request in requests)
             started = time.time()
             usage = None
@@ -184,6 +186,11 @@ class Hub:
             LOG.error("usage is not recorded: %s", str(error).splitlines()[0])
 
 
+def prompt_tokens(requests: Sequence[Request]) -> int:
+    """Tokens of the prompts; several choices share one."""
+    return sum({id(request.prompt): len(request.prompt) for request in requests}.values())
+
+
 @dataclass(frozen=True)
 class Bill:
     """Whom a request is counted for."""
@@ -210,7 +217,13 @@ class Ticket:
     @property
     def prompt_tokens(self) -> int:
         """Tokens of all prompts."""
-        return sum(len(request.prompt) for request in self.requests)
+        return prompt_tokens(self.requests)
+
+    @property
+    def reused_tokens(self) -> int:
+        """Tokens of these that were in the cache already."""
+        known = {id(r.prompt): w.reused for r, w in zip(self.requests, self._watches, strict=True)}
+        return sum(known.values())
 
     @property
     def completion_tokens(self) -> int:

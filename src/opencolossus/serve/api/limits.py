@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import defaultdict, deque
 from urllib.parse import urlsplit
 
@@ -46,7 +47,8 @@ class Gate:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._metrics.requests.labels(_method(scope), str(message["status"])).inc()
-                message["headers"] = [*message.get("headers", []), *_RAW_HEADERS]
+                name = (b"x-request-id", b"req_" + uuid.uuid4().hex.encode())
+                message["headers"] = [*message.get("headers", []), *_RAW_HEADERS, name]
             await send(message)
 
         refusal = self._refuse(scope)

@@ -64,16 +64,17 @@ class Stopwatch:
         self._metrics = metrics
         self._start = time.monotonic()
         self._first: float | None = None
-        self.tokens = 0
+        self.tokens = self.reused = 0
 
     def see(self, delta: Delta) -> None:
         """Note a piece of the answer."""
         self.tokens += delta.tokens
+        self.reused += delta.reused
         self._metrics.tokens.labels("generated").inc(delta.tokens)
+        self._metrics.tokens.labels("reused").inc(delta.reused)
         if delta.tokens and self._first is None:
             self._first = time.monotonic()
             self._metrics.first_token.observe(self._first - self._start)
-            self._metrics.tokens.labels("reused").inc(delta.reused)
         if delta.finish is not None:
             self.end(delta.finish)
 

@@ -52,7 +52,7 @@ def _model(hub: Hub) -> dict[str, Any]:
     return {
         "id": hub.model,
         "object": "model",
-        "created": 0,
+        "created": int(hub.created),
         "owned_by": "colossus",
         "context_length": hub.engine.context,
     }
@@ -65,7 +65,7 @@ async def chat_completions(http: HttpRequest, body: ChatRequest, user: Caller) -
     check_model(hub, body.model)
     requests = await chat_requests(hub, user, body)
     ticket = await hub.begin(user, requests)
-    writer = ChatWriter(hub.model)
+    writer = ChatWriter(hub.model, bool(body.stream_options and body.stream_options.include_usage))
     return await _respond(http, ticket, body, writer)
 
 
@@ -84,15 +84,21 @@ async def _respond(
     http: HttpRequest, ticket: Ticket, body: Common, writer: ChatWriter | TextWriter
 ) -> Response:
     if body.stream:
-        wants_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return EventStream(_events(ticket, writer, wants_usage), ticket.close)
+        return EventStream(_events(ticket, writer, body), ticket.close)
     try:
         deltas = await unless_gone(http, _collect(ticket))
     finally:
         ticket.close()
     answer = writer.whole(deltas)
-    answer["usage"] = formats.usage(ticket.prompt_tokens, ticket.completion_tokens)
+    answer["usage"] = _usage(ticket, body)
     return JSONResponse(answer)
+
+
+def _usage(ticket: Ticket, body: Common) -> dict[str, Any]:
+    # Where nothing was asked for, a token was made all the same, and not given out.
+    wanted = isinstance(body, ChatRequest) or body.max_tokens != 0
+    said = ticket.completion_tokens if wanted else 0
+    return formats.usage(ticket.prompt_tokens, said, ticket.reused_tokens)
 
 
 def failure(delta: Delta) -> ApiError:
@@ -113,7 +119,7 @@ async def _collect(ticket: Ticket) -> list[list[Delta]]:
 
 
 async def _events(
-    ticket: Ticket, writer: ChatWriter | TextWriter, wants_usage: bool
+    ticket: Ticket, writer: ChatWriter | TextWriter, body: Common
 ) -> AsyncIterator[str]:
     async for index, delta in ticket:
         if delta.error is not None:
@@ -124,9 +130,8 @@ async def _events(
             said = event(writer.chunk(index, delta))
         if ticket.finished:
             # With the last piece: every write to a socket costs more than all of this.
-            if wants_usage:
-                usage = formats.usage(ticket.prompt_tokens, ticket.completion_tokens)
-                said += event(writer.last(usage))
+            if body.stream_options and body.stream_options.include_usage:
+                said += event(writer.last(_usage(ticket, body)))
             said += "data: [DONE]\n\n"
         if said:
             yield said

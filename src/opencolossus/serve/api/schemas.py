@@ -103,14 +103,29 @@ class ChatMessage(Lenient):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(max_length=100)]
+    content: Text | Annotated[list[TextPart], Field(max_length=100)] | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_tools(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (
+            value.get("role") in ("tool", "function") or value.get("tool_calls")
+        ):
+            raise ValueError("calls of tools are not supported: this model cannot call them")
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_nothing(self) -> ChatMessage:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("content is null; give a text")
+        return self
 
     @property
     def text(self) -> str:
         """The content in one piece."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
 
 
 class ChatRequest(Common):

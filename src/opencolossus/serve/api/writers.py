@@ -16,9 +16,11 @@ from opencolossus.serve.request import Delta, Request, TokenLogprob
 class ChatWriter:
     """The shapes of ``/v1/chat/completions``."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, usage: bool = False) -> None:
         self.head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         self.model = model
+        self._usage = usage
+        """Whether usage follows the pieces, which are then to say that they have none."""
         self._begun: set[int] = set()
 
     def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
@@ -33,7 +35,7 @@ class ChatWriter:
             "logprobs": formats.chat_logprobs(delta.logprobs) if delta.logprobs else None,
             "finish_reason": delta.finish,
         }
-        return self._body("chat.completion.chunk", [choice])
+        return self._body("chat.completion.chunk", [choice]) | _no_usage(self._usage)
 
     def whole(self, deltas: Sequence[Sequence[Delta]]) -> dict[str, Any]:
         """The answers in one piece."""
@@ -70,7 +72,8 @@ class TextWriter:
         self.model = hub.model
         self._logprobs = body.logprobs is not None
         self._numbered = bool(body.return_tokens_as_token_ids)
-        self._only_prompt = bool(body.echo) and body.max_tokens == 0
+        self._usage = bool(body.stream_options and body.stream_options.include_usage)
+        self._only_prompt = body.max_tokens == 0
         self._echoes = [
             hub.tokenizer.decode(request.prompt) if body.echo else "" for request in requests
         ]
@@ -79,7 +82,7 @@ class TextWriter:
 
     def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
         """A piece of a streamed answer."""
-        return self._body([self._choice(index, [delta])])
+        return self._body([self._choice(index, [delta])]) | _no_usage(self._usage)
 
     def whole(self, deltas: Sequence[Sequence[Delta]]) -> dict[str, Any]:
         """The answers in one piece."""
@@ -99,15 +102,20 @@ class TextWriter:
         if not self._only_prompt:
             text += "".join(piece.text for piece in pieces)
             scored += [one for piece in pieces for one in piece.logprobs]
-        start, self._offsets[index] = self._offsets[index], self._offsets[index] + len(text)
+        start = self._offsets[index]
+        self._offsets[index] += formats.length(scored)
         return {
             "index": index,
             "text": text,
             "logprobs": (
                 formats.text_logprobs(scored, start, self._numbered) if self._logprobs else None
             ),
-            "finish_reason": pieces[-1].finish,
+            "finish_reason": "length" if self._only_prompt else pieces[-1].finish,
         }
 
     def _body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {**self.head, "object": "text_completion", "model": self.model, "choices": choices}
+
+
+def _no_usage(follows: bool) -> dict[str, None]:
+    return {"usage": None} if follows else {}
