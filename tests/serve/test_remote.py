@@ -50,7 +50,7 @@ def test_it_answers_what_the_engine_behind_it_answers(front: Server, real_server
         echo = {"model": MODEL, "prompt": "hello", "echo": True, "logprobs": 1}
         refused = client.post("/v1/completions", json=echo)
     assert passed["choices"] == direct["choices"]
-    assert passed["usage"] == direct["usage"]
+    assert passed["usage"]["total_tokens"] == direct["usage"]["total_tokens"]
     assert refused.status_code == 400
     assert "logprobs of the prompt" in refused.json()["error"]["message"]
 
