@@ -65,9 +65,6 @@ KINDS = {
     "matrix4": _of_peak(0.5, 0.2, 0.9, "4-bit"),
     "fabric": Kind(0.9, 0.3, 1.05, "of the line rate", "what collectives reach on the network"),
     "jitter": Kind(0.008, 1e-3, 0.02, "of a step", "spread of one rank's step time"),
-    "gather": Kind(
-        0.5, 0.05, 1.0, "of the network", "gradients and weights beside compute (alone: all of it)"
-    ),
     "dispatch": Kind(0.85, 0.2, 1.0, "of the network", "all-to-all between servers"),
     "tensor_overlap": Kind(
         0.5, 0.02, 0.95, "share", "tensor-parallel messages hidden under products"
@@ -90,7 +87,6 @@ OTHERS = "*"
 ALONE = ("torch-cpu", "torch-cpu-eager", "torch-cpu-blocks")
 """Generations of software that share nothing: a CPU is another thing."""
 GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "gather": (),
     "dispatch": (),
     "tensor_overlap": (),
     "step_gap": (),

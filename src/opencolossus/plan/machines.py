@@ -149,7 +149,6 @@ def code(
         attention=era.attention,
         tensor_overlap=era.tensor_overlap * software.overlap_tensor,
         dispatch=era.dispatch,
-        gather=era.gather,
         step_gap=era.step_gap,
         jitter=calibration.jitter,
         imbalance=imbalance,

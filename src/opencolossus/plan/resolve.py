@@ -126,6 +126,8 @@ def _shape(row: Row, rules: Rules, software: Software) -> Shape:
         sequence=sequence,
         attended=known.get("attended", attended),
         trained=LORA_SHARE if lora else 1.0,
+        adapted=float("adapters on all" in row.text("notes")),
+        neighbours=float("balanced gate" in row.text("notes")),
     )
 
 

@@ -101,8 +101,6 @@ class Era(Spec):
     tensor_overlap: Fraction = 0.5
     dispatch: Positive = 0.6
     """Share of the network that all-to-all reaches."""
-    gather: Positive = 0.8
-    """Share of the network that gradients and weights between replicas reach beside compute."""
     step_gap: NonNegativeDuration = 0.02
     """Per step: clipping, data, logging."""
 

@@ -107,16 +107,16 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
     Each rank holds tokens / tensor of them; (expert - g) / expert of their copies leave the
     scale-up domain of g expert ranks. Where a token crosses to a server once however many of its
     experts are there (DeepSeek-V3 report 2024, section 3.2.2), copies shrink to the expected
-    number of distinct servers, N (1 - (1 - 1/N)^k), and within a server to that of its ranks.
+    number of distinct servers, and within a server to that of its ranks.
     """
     ranks, top = layouts.expert, s.experts_per_token
     group = np.clip(machine.domain / layouts.expert_tensor, 1.0, ranks)
     domains = np.maximum(ranks / group, 1.0)
     mine = tokens / layouts.tensor * 2 * s.width
-    distinct = domains * (1 - (1 - 1 / domains) ** top)
+    distinct = met(s, domains)
     copies = np.where(code.deduplicates > 0, np.minimum(distinct, top), top)
     far = mine * copies * (1 - 1 / domains) * code.imbalance
-    once = ranks * (1 - (1 - 1 / np.maximum(ranks, 1.0)) ** top)
+    once = met(s, ranks)
     near = (
         mine
         * np.where(code.deduplicates > 0, np.minimum(once, top), top)
@@ -132,6 +132,18 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
     spread = np.where(layouts.expert_tensor > 1, spread, 0.0)
     hops = np.log2(np.maximum(ranks, 1.0)) * HOP_UP
     return np.where(ranks > 1, machine.start + hops + np.maximum(inside, outside), 0.0) + spread
+
+
+def met(s: Shape, groups: Array) -> Array:
+    """Expected number of ``groups`` of experts, all of one size, that a token's experts are in.
+
+    Any experts: N (1 - (1 - 1/N)^k). Consecutive ones begin anywhere and enter the next group with
+    each of the k - 1 steps in one of E/N cases.
+    """
+    top = s.experts_per_token
+    anywhere = groups * (1 - (1 - 1 / np.maximum(groups, 1.0)) ** top)
+    in_row = 1 + (top - 1) * groups / np.maximum(s.experts, 1.0)
+    return np.where(s.neighbours > 0, np.minimum(in_row, groups), anywhere)
 
 
 def kv_exchange(

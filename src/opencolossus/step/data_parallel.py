@@ -1,9 +1,12 @@
 """What replicas exchange every step, and what hides it.
 
-Without weight sharding gradients are reduced once and weights gathered once per step, under the
-last backward and the next first forward pass where the software overlaps them. With FSDP
-(ZeRO-3) every layer gathers its weights twice and reduces its gradients once per micro-batch,
-under the compute of its neighbours (Zhao et al. 2023, arXiv 2304.11277, section 3).
+Without weight sharding gradients are reduced once and weights gathered once per step. Software
+starts both beside the last backward and the next first forward pass, and yet published steps take
+as long as if nothing hid them: what is hidden comes back as slower compute and as networks that
+large groups do not fill. With FSDP (ZeRO-3) every layer gathers its weights twice and reduces its
+gradients once per micro-batch, under the compute of its neighbours (Zhao et al. 2023, arXiv
+2304.11277, section 3). That compute is slowed meanwhile: messages need multiprocessors, and memory
+bandwidth several times their size.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import numpy as np
 from opencolossus.step import shape as shapes
 from opencolossus.step.collectives import gather_time
 from opencolossus.step.columns import Array
+from opencolossus.step.compute import streaming_time
 from opencolossus.step.layer import Layer
 from opencolossus.step.layouts import FULL, Layouts
 from opencolossus.step.machine import Code, Machine
@@ -23,8 +27,11 @@ from opencolossus.step.shape import Shape
 SHARPNESS = 4.0
 """Exponent of the norm that joins two overlapping streams: near their maximum, a little above it
 where they are equally long and cannot be perfectly interleaved."""
-TAIL = 0.04
-"""Share of a reduction that no compute is left to hide: the last bucket."""
+CHANNELS = 16
+"""Multiprocessors that NCCL's kernels keep busy, one for each channel."""
+COPIES = 5.0
+"""Bytes of memory traffic for each byte that arrives: written by the peer into a buffer, read,
+added to what is read, written, read again for the next rank (NCCL's simple protocol)."""
 
 
 def joined(a: Array, b: Array) -> Array:
@@ -36,7 +43,7 @@ def joined(a: Array, b: Array) -> Array:
 
 def exposed(shape: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
     """Exposed seconds of a step's communication between replicas."""
-    replicated = _replicated(shape, machine, code, layouts, one)
+    replicated = _replicated(shape, machine, code, layouts)
     return np.where(layouts.zero >= 3, _sharded(shape, machine, code, layouts, one), replicated)
 
 
@@ -44,21 +51,11 @@ def _stride(layouts: Layouts) -> Array:
     return layouts.tensor  # context-parallel ranks hold the same weights and join the group
 
 
-def _replicated(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
+def _replicated(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:
     dense, routed = local_weights(s, layouts)
     reduce = _exchange(machine, layouts, dense * s.trained, routed * s.trained, code.gradient)
     gather = _exchange(machine, layouts, dense * s.trained, routed * s.trained, np.asarray(2.0))
-    stage = np.minimum(slots(s.layers, layouts), s.layers)
-    forward = stage * one.forward
-    backward = stage * (one.total - one.forward)
-    ahead = np.minimum(layouts.pipeline, layouts.micro_batches)
-    spread = 1 / layouts.virtual + (1 - 1 / layouts.virtual) * ahead
-    reduce, gather = reduce / code.gather, gather / code.gather
-    rounds = reductions(layouts)
-    spread = np.where(rounds >= layouts.micro_batches, 1.0, spread)
-    left = rounds * _uncovered(reduce, backward * spread * code.overlap_gradients)
-    left = left + _uncovered(gather, forward * spread * code.overlap_weights)
-    return left * code.gather  # alone, without compute beside it, messages have the whole network
+    return reductions(layouts) * reduce + gather
 
 
 def reductions(layouts: Layouts) -> Array:
@@ -90,15 +87,6 @@ def _exchange(
     return seconds + across + np.where(routed > 0, experts, 0.0)
 
 
-def _uncovered(seconds: Array, window: Array) -> Array:
-    """What is left of ``seconds`` when up to ``window`` of compute runs beside it."""
-    most = (1 - TAIL) * seconds
-    low = np.maximum(np.minimum(most, window), 1e-30)
-    ratio = low / np.maximum(np.maximum(most, window), 1e-30)
-    hidden = np.where(window > 0, low * (1 + ratio**SHARPNESS) ** (-1 / SHARPNESS), 0.0)
-    return np.maximum(seconds - hidden, 0.0)
-
-
 def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
     """Exposed seconds of FSDP: per layer, what its neighbours' compute does not hide."""
     dense = shapes.layer_weights(s) / (s.layers * layouts.tensor)
@@ -107,19 +95,26 @@ def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     ports = np.where(code.ports > 0, code.ports, np.inf)
     gather = _exchange_layer(machine, layouts, dense, routed, np.asarray(2.0), ports)
     reduce = _exchange_layer(machine, layouts, dense, routed, code.gradient, ports)
-    gather, reduce = gather / code.gather, reduce / code.gather
     reduce = reduce * s.trained
+    taken = _taken(machine, 2 * (dense + routed), gather)
     forward = one.forward + one.gap / 3
     backward = one.total - forward
-    extra = joined(forward, gather) - forward
-    extra = extra + joined(backward, gather + reduce) - backward
+    both = gather + reduce
+    extra = joined(forward + taken * gather, gather) - forward
+    extra = extra + joined(backward + taken * both, both) - backward
     overlaps = code.overlap_gradients + code.overlap_weights > 0
     extra = np.where(overlaps, extra, 2 * gather + reduce)
     stage = np.minimum(slots(s.layers, layouts), s.layers)
-    across = _across_groups(s, machine, code, layouts) / code.gather
-    beside = stage * backward * overlaps  # the last backward pass
-    alone = layouts.micro_batches * stage * extra + gather + reduce
-    return (alone + _uncovered(across, beside)) * code.gather
+    inside = layouts.micro_batches * stage * extra + gather + reduce
+    across, last = _across_groups(s, machine, code, layouts), stage * backward
+    beside = joined(last + CHANNELS / machine.units * across, across) - last
+    return inside + np.where(overlaps, beside, across)
+
+
+def _taken(machine: Machine, size: Array, seconds: Array) -> Array:
+    """Share of a GPU's speed that is lost while ``size`` B arrive within ``seconds``."""
+    traffic = COPIES * streaming_time(machine, size) / np.maximum(seconds, 1e-12)
+    return np.minimum(CHANNELS / machine.units + traffic, 1.0)
 
 
 def _exchange_layer(

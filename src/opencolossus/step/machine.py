@@ -145,9 +145,6 @@ class Code(Columns):
     """Share of tensor-parallel communication hidden under products."""
     dispatch: Array
     """Share of the network's bandwidth that all-to-all reaches."""
-    gather: Array
-    """Share of the network's bandwidth that gradients and weights between replicas reach, beside
-    compute that competes for memory and multiprocessors."""
     step_gap: Array
     """Seconds per step outside of layers: loss scaling, clipping, data, logging."""
     jitter: Array

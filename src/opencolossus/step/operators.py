@@ -74,11 +74,17 @@ def attention(
     elements = np.stack(np.broadcast_arrays(norms, turned)).sum(axis=0)
     seconds = streaming_time(machine, code.elementwise * code.stream * elements)
     total.stream(seconds, 1.4 * seconds)
-    # adapters beside the two products: their input is dropped out and read, their output added
-    beside = tokens * (2 * s.width + (s.head_size * (2 * s.heads + 2 * s.kv_heads) + s.width) / tp)
+    into = s.width + s.head_size * s.heads / tp
+    out = s.head_size * (s.heads + 2 * s.kv_heads) / tp + s.width
+    _adapters(machine, s, total, tokens * (into + out))
+    return total, forward
+
+
+def _adapters(machine: Machine, s: Shape, total: Pass, beside: Array) -> None:
+    """Add LoRA beside linear layers with ``beside`` elements in and out: what goes in is dropped
+    out and read, what comes out is added."""
     seconds = streaming_time(machine, np.where(s.trained < 1, 2 * 3 * beside, 0.0))
     total.stream(seconds, seconds)
-    return total, forward
 
 
 def feed_forward(
@@ -95,6 +101,7 @@ def feed_forward(
     activation = tokens * inner * s.matrices / tp
     seconds = streaming_time(machine, code.elementwise * code.stream * (norms + activation))
     total.stream(seconds, 1.6 * seconds)
+    _adapters(machine, s, total, s.adapted * tokens * (2 * s.width + s.matrices * inner / tp))
     return total
 
 

@@ -52,6 +52,11 @@ class Shape(Columns):
     """Tokens of a document within a packed sequence; attention stays inside."""
     trained: Array
     """Share of the weights that gets gradients: 1, or nearly 0 for LoRA."""
+    adapted: Array
+    """1 where adapters stand beside all linear layers, 0 where beside those of attention only."""
+    neighbours: Array
+    """1 where a token's experts have consecutive numbers, as the balanced gates of some benchmarks
+    choose them; 0 where they may be any."""
 
     @staticmethod
     def of(model: Model, sequence: int, trained: float = 1.0, dropout: float = 0.0) -> Shape:
@@ -88,6 +93,8 @@ class Shape(Columns):
             sequence=sequence,
             attended=sequence,
             trained=trained,
+            adapted=1,
+            neighbours=0,
         )
 
 
