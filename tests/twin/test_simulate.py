@@ -566,3 +566,35 @@ def test_least_cost_fills_batteries_at_night(small: Description) -> None:
     flow = record["source.battery"]
     assert flow[~night].sum() > 0
     assert flow[night].sum() < 0
+
+
+def test_a_plan_that_begins_in_the_dark_waits_for_power(small: Description) -> None:
+    # Turbines alone don't start; the grid that comes after a week lets them.
+    assert small.site is not None
+    late = GRID.model_copy(update={"limit": 5e6, "available": START + timedelta(days=7)})
+    turbines = ENGINES.model_copy(update={"kind": "turbines", "count": 5})
+    site = small.site.model_copy(update={"power": {"late": late, "turbines": turbines}})
+    record = simulate(small.model_copy(update={"site": site}), planner=plain)
+    lost, span = record.summary["loss"], record.summary["span"]
+    assert lost["site"] == pytest.approx(7 * 86400 / span, rel=0.02)
+    assert lost["missing"] < 0.05
+    assert record["tokens"][: 7 * 24].sum() == 0
+    assert any("turbines stands still until 2024-07-08" in s for s in record.summary["ignored"])
+    alone = turbines.model_copy(update={"black_start": True})
+    site = small.site.model_copy(update={"power": {"late": late, "turbines": alone}})
+    record = simulate(small.model_copy(update={"site": site}), planner=plain)
+    assert not record.summary["ignored"]
+    assert record.summary["loss"]["site"] < 0.01
+
+
+def test_rented_gpus_cost_by_the_hour_until_the_last_token(small: Description) -> None:
+    (pool,) = small.cluster.pools.values()
+    rented = pool.model_copy(update={"gpu_hour": 2.0})
+    cluster = small.cluster.model_copy(update={"pools": {"h100": rented}})
+    run = small.run.model_copy(update={"tokens": 2e12})
+    record = simulate(small.model_copy(update={"cluster": cluster, "run": run}), planner=plain)
+    assert record.summary["finish"]["reached"]
+    hours = np.flatnonzero(record["tokens"])[-1] + 1
+    assert record["usd.hardware"].sum() == 0
+    assert record["usd.gpus"].sum() == pytest.approx(4096 * 2.0 * hours)
+    assert record.summary["site"]["unpriced"] == []

@@ -12,7 +12,7 @@ from opencolossus.power.dispatch import in_order
 from opencolossus.power.slots import Slots
 from opencolossus.power.supply import NO_TRIPS
 from opencolossus.power.trips import NONE, Trips, unreplaced
-from opencolossus.specs.sources import Generators, PowerSource
+from opencolossus.specs.sources import Generators, Grid, PowerSource
 
 Limits = Mapping[str, Array]
 
@@ -46,7 +46,7 @@ def online(
             running[name] = np.asarray(limits[name], dtype=float)
     engines = {n: s for n, s in sources.items() if isinstance(s, Generators) and n in running}
     begun = {n: _after_start(running[n], engines[n].start_time, slots) for n in engines}
-    alive = bridged | _any(running[n] for n in order if n not in engines)
+    alive = bridged | _any(running[n] for n in order if isinstance(sources[n], Grid))
     alive = alive | _any(begun[n] for n in engines if engines[n].starts_dark)
     for name, source in engines.items():
         if not source.starts_dark:

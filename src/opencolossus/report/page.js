@@ -165,6 +165,7 @@
       const columns = widthOf(racks);
       canvas.width = columns * 7;
       canvas.height = Math.ceil(racks / columns) * 7;
+      canvas.style.maxWidth = `${columns * 40}px`;
       const pen = canvas.getContext("2d");
       let place = 0, on = 0, held = 0;
       const said = [];
@@ -182,7 +183,7 @@
         if (lit) said.push(say(value(kind)));
       }
       canvas.parentElement.querySelector("span").textContent = !held ? `Hall ${index + 1}: empty` :
-        `Hall ${index + 1}: ${on.toLocaleString("en")} of ${held.toLocaleString("en")} racks on` +
+        `Hall ${index + 1}: ${on.toLocaleString("en")} of ${held.toLocaleString("en")} ${data.unit}s on` +
         (on ? `, ${[...new Set(said)].join(" and ")}` : "");
     });
   }

@@ -34,9 +34,11 @@ def waterfall(record: Record) -> Figure:
         "totals": {"marker": {"color": "--c4"}},
         "hovertemplate": "%{y}: %{text}<extra></extra>",
     }
-    low = max(0.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
+    # Below nothing there is only room for the numbers beside the bars.
+    low = max(-16.0, min(left, 100.0) - 1.5 * (100 - left) - 1)
+    axis: dict[str, object] = {"range": [low, 100 + 0.04 * (100 - low)], "ticksuffix": " %"}
     layout = {
-        "xaxis": {"range": [low, 100 + 0.04 * (100 - low)], "ticksuffix": " %"},
+        "xaxis": axis | ({"tickvals": [0, 20, 40, 60, 80, 100]} if low < 0 else {}),
         "yaxis": {"autorange": "reversed"},
         "showlegend": False,
     }

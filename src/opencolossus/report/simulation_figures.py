@@ -25,7 +25,9 @@ def supply(record: Record) -> Figure:
         | {"fillcolor": colour + "/0.65"}
         for name, power, colour, group in stacked(record.prefixed("source"), colours(record))
     ]
-    limit = np.sum(list(record.prefixed("limit").values()), axis=0)
+    sunny = record.summary["site"]["solar"]
+    firm = [power for name, power in record.prefixed("limit").items() if name not in sunny]
+    limit = np.sum(firm, axis=0)
     traces.append(_line(record, limit / 1e6, "contracted limit", "--soft", dash="dash"))
     traces.append(_line(record, record["power.facility"] / 1e6, "demand", "--ink", width=1.2))
     return Figure(
@@ -33,7 +35,8 @@ def supply(record: Record) -> Figure:
         "Power, MW.",
         traces,
         {"yaxis": {"rangemode": "tozero"}},
-        note="What each source delivers, stacked, against what the sources could deliver.",
+        note="What each source delivers, stacked, against what the sources could deliver"
+        + (", the sun left out." if sunny else "."),
         height=320,
         timeline=True,
     )
@@ -182,8 +185,12 @@ def effectiveness(record: Record) -> Figure:
 
 def emissions(record: Record) -> Figure:
     """CO2, and NOx against its permits."""
+    carbon = _line(record, np.cumsum(record["co2_kg"]) / 1e6, "CO2, kt", "--c6", last=True)
+    if not record["nox_kg"].any():
+        axis = {"yaxis": {"rangemode": "tozero"}, "showlegend": False}
+        return Figure("emissions", "CO2 so far, kt.", [carbon], axis, timeline=True)
     traces = [
-        _line(record, np.cumsum(record["co2_kg"]) / 1e6, "CO2, kt", "--c6", last=True),
+        carbon,
         _line(record, np.cumsum(record["nox_kg"]) / 1e3, "NOx, t", "--c2", last=True)
         | {"yaxis": "y2"},
     ]
@@ -213,16 +220,19 @@ def emissions(record: Record) -> Figure:
 def dollars(record: Record) -> Figure:
     """Running costs so far."""
     names = {
-        "energy": "--c2",
-        "demand": "--c1",
-        "rent": "--c5",
-        "maintenance": "--c3",
-        "water": "--c8",
+        "energy": ("energy", "--c2"),
+        "demand": ("demand charge", "--c1"),
+        "rent": ("rented generators", "--c5"),
+        "maintenance": ("maintenance", "--c3"),
+        "water": ("water", "--c8"),
+        "gpus": ("rented GPUs", "--c4"),
     }
     traces = []
-    for name, colour in names.items():
+    for name, (label, colour) in names.items():
         spent = np.cumsum(record[f"usd.{name}"]) / 1e6
-        trace = _line(record, spent, name, colour, last=True, stackgroup="usd", width=0.5)
+        if spent[-1] <= 0:
+            continue
+        trace = _line(record, spent, label, colour, last=True, stackgroup="usd", width=0.5)
         traces.append(trace | {"fillcolor": colour + "/0.6"})
     return Figure("dollars", "Running costs so far, $ million.", traces, timeline=True)
 

@@ -14,9 +14,9 @@ from opencolossus.twin.record import Record
 
 Array = NDArray[np.float64]
 NOTE = (
-    "One square per rack, kind after kind in the order in which halls are filled. Power is the "
-    "mean of a day, temperature that of the water leaving a rack in the day's warmest hour. The "
-    "record keeps classes of equal racks, so racks of one kind have one colour."
+    "One square per {unit}, kind after kind in the order in which halls are filled. Power is the "
+    "mean of a day, temperature that of the water leaving a {unit} in the day's warmest hour. The "
+    "record keeps classes of equal {unit}s, so {unit}s of one kind have one colour."
 )
 KEYS = (("--c6", "delivered, dark"), ("--empty", "empty place"))
 MANY = 12
@@ -24,13 +24,21 @@ MANY = 12
 
 def note(record: Record) -> str:
     """What the colours mean, and what stands in the squares."""
-    plates = record.summary["site"]["nameplates_w"]
-    sizes = "; ".join(
-        f"{name} at most {show(watts['rack'], POWER, 3)} a rack, "
-        f"{show(watts['array'], POWER, 3)} an array, {show(watts['hall'], POWER, 3)} a full hall"
-        for name, watts in plates.items()
-    )
-    return f"{NOTE} By their nameplates {sizes}."
+    plates, unit = record.summary["site"]["nameplates_w"], _unit(record)
+    sizes = "; ".join(f"{name} {', '.join(_sizes(watts, unit))}" for name, watts in plates.items())
+    return f"{NOTE.format(unit=unit)} At most, by nameplates: {sizes}."
+
+
+def _sizes(watts: dict[str, float], unit: str) -> list[str]:
+    known = {"server": "a server", "rack": "a rack", "array": "an array", "hall": "a full hall"}
+    shown = ["rack", "array", "hall"] if unit == "rack" else ["server", "hall"]
+    return [f"{show(watts[name], POWER, 3)} {known[name]}" for name in shown]
+
+
+def _unit(record: Record) -> str:
+    """What stands in a square: racks, where any kind of GPU has them."""
+    plates = record.summary["site"]["nameplates_w"].values()
+    return "rack" if any(watts["rack"] > watts["server"] for watts in plates) else "server"
 
 
 def plan(record: Record) -> dict[str, Any] | None:
@@ -44,6 +52,7 @@ def plan(record: Record) -> dict[str, Any] | None:
     return {
         "days": [str(day) for day in record.hours[::24].astype("datetime64[D]")],
         "kinds": kinds,
+        "unit": _unit(record),
         "halls": _halls(site),
         "kw": [0.0, max(max(kind["kw"]) for kind in kinds) or 1.0],
         "celsius": [float(record["temperature.supply"].min()), max(heat, default=1.0)],

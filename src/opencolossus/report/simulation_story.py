@@ -101,12 +101,13 @@ def _used(s: dict[str, Any]) -> str:
 def _bill(s: dict[str, Any]) -> str:
     usd = s["usd"]
     running = sum(usd[name] for name in ("energy", "demand", "rent", "maintenance", "water"))
+    what = "power, generators and water" if usd["rent"] + usd["maintenance"] else "power and water"
+    machines = [f"{amount(usd['hardware'], units.MONEY)} of servers"] if usd["hardware"] else []
+    machines += [f"{amount(usd['gpus'], units.MONEY)} of rented GPUs"] if usd["gpus"] else []
+    beside = f", beside {' and '.join(machines)}" if machines else ""
     unknown = s["site"]["unpriced"]
     without = f"; no price of {' or '.join(unknown)} is known" if unknown else ""
-    return (
-        f"power, generators and water cost {amount(running, units.MONEY)}, beside "
-        f"{amount(usd['hardware'], units.MONEY)} of servers{without}"
-    )
+    return f"{what} cost {amount(running, units.MONEY)}{beside}{without}"
 
 
 def _runs_sentence(s: dict[str, Any]) -> str:
@@ -141,9 +142,12 @@ def rhythm_text(record: Record) -> str:
             f"{amount(r['absorb_power'], units.POWER)} and "
             f"{amount(r['absorb_energy'], units.ENERGY)} must take the rest."
         )
+    dummy = f"for {amount(r['dummy_power'], units.POWER)} on average"
+    if r["dummy_power"] < 1e-3 * r["swing"]:
+        dummy = "for next to nothing: they hardly fall below that"
     return (
         f"{text} Dummy work that never lets a GPU fall below 80 % of its cap would smooth the "
-        f"steps for {amount(r['dummy_power'], units.POWER)} on average."
+        f"steps {dummy}."
     )
 
 

@@ -168,21 +168,31 @@ def _dollars(scene: Scene, played: Played) -> dict[str, Array]:
             energy = energy + used * source.heat_rate * source.fuel_price
             service = service + used * source.maintenance
             rent = rent + present(source, hours) * source.count * source.rent / 24
-    bought = np.diff(scene.fleet.delivered, axis=1, prepend=0.0)
-    hardware = np.zeros(hours.size)
-    for row, pool in enumerate(scene.cluster.pools.values()):
-        price = pool.node.price
-        if price is None:
-            price = (pool.node.gpu.price or 0.0) * pool.node.gpus
-        hardware = hardware + bought[row] / pool.node.gpus * price
-    return {
+    return _machines(scene, played) | {
         "usd.energy": energy,
         "usd.demand": demand,
         "usd.maintenance": service,
         "usd.rent": rent,
         "usd.water": played.heat.water * HOUR * site.water_price,
-        "usd.hardware": hardware,
     }
+
+
+def _machines(scene: Scene, played: Played) -> dict[str, Array]:
+    """What servers cost when they come, and rented GPUs from then until the last token."""
+    delivered = scene.fleet.delivered
+    last = np.flatnonzero(played.tokens > 0)[-1:]
+    done = last.size and played.tokens.sum() >= scene.description.run.tokens * (1 - 1e-9)
+    needed = np.arange(played.tokens.size) <= (last[0] if done else played.tokens.size)
+    hardware, rent = np.zeros((2, played.tokens.size))
+    for row, pool in enumerate(scene.cluster.pools.values()):
+        if pool.gpu_hour is not None:
+            rent = rent + delivered[row] * needed * pool.gpu_hour
+            continue
+        price = pool.node.price
+        if price is None:
+            price = (pool.node.gpu.price or 0.0) * pool.node.gpus
+        hardware = hardware + np.diff(delivered[row], prepend=0.0) / pool.node.gpus * price
+    return {"usd.hardware": hardware, "usd.gpus": rent}
 
 
 def _demand_charge(source: Grid, power: Array, hours: NDArray[np.datetime64]) -> Array:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from opencolossus.power.supply import present
 from opencolossus.specs.failures import Storm
 from opencolossus.specs.site import HeatWave
-from opencolossus.specs.sources import Grid, Order, Outage
+from opencolossus.specs.sources import Battery, Generators, Grid, Order, Outage
 from opencolossus.twin.scene import Scene
 
 
@@ -24,7 +25,7 @@ def ignored(scene: Scene) -> list[str]:
         f"and does nothing"
         for name, start, end in _planned(scene)
         if start >= last or end <= first
-    ] + list(_without_grid(scene))
+    ] + [*_without_grid(scene), *_in_the_dark(scene)]
 
 
 def _planned(scene: Scene) -> Iterator[tuple[str, dt.datetime, dt.datetime]]:
@@ -57,6 +58,30 @@ def _without_grid(scene: Scene) -> Iterator[str]:
         if not any(grid.delivers_on(order.start.date()) for grid in grids):
             why = f"{order.source} is not" if order.source else "no grid is"
             yield f"site.orders[{index}] ({_day(order.start)}) does nothing: {why} there then"
+
+
+def _in_the_dark(scene: Scene) -> Iterator[str]:
+    """Plants that wait for somebody to give them the power to start with."""
+    power = scene.site.power
+    waiting = [n for n, s in power.items() if isinstance(s, Generators) and not s.starts_dark]
+    starters = [
+        s
+        for n, s in power.items()
+        if isinstance(s, Grid | Battery | Generators) and n not in waiting
+    ]
+    lit = np.logical_or.accumulate(
+        np.any([present(s, scene.hours) for s in starters], axis=0)
+        if starters
+        else np.zeros(scene.hours.shape, dtype=bool)
+    )
+    for name in waiting:
+        dark = np.flatnonzero(present(power[name], scene.hours) & ~lit)
+        if dark.size:
+            until = scene.hours[dark[-1]] + np.timedelta64(1, "h")
+            yield (
+                f"{name} stands still until {until.astype('datetime64[D]')}: no grid, battery or "
+                f"genset gives it the power to start; black_start: true lets it start alone"
+            )
 
 
 def _day(moment: dt.datetime) -> str:

@@ -33,11 +33,11 @@ def rhythm(scene: Scene, played: Played) -> tuple[dict[str, Any] | None, dict[st
     ``absorb_energy`` that storage must take so that they need not follow more; ``dummy_power`` in W
     that dummy work would burn instead.
     """
-    index = int(np.argmax([plan.total for plan in played.epochs.plans]))
-    plan = played.epochs.plans[index]
-    if plan.total == 0:
+    lit = played.job.sum(axis=0) * (played.powered.sum(axis=0) > 0)
+    hour = int(np.argmax(lit))
+    if lit[hour] == 0:
         return None, {}
-    hour = int(played.epochs.starts[index])
+    plan = played.epochs.plans[played.epochs.of_hour[hour]]
     cap = float(played.cap[hour])
     step = _step(plan)
     duration = (STEPS + 1) * sum(step) + STOP

@@ -50,19 +50,20 @@ def stops(held: Held, replicas: Array, slots: Slots, outages: NDArray[np.bool_])
     """A stop where servers go off, and an orderly one where they come back.
 
     ``replicas`` [S] of the plan; ``outages`` [S] tells where a source has failed: there nobody
-    had time to save.
+    had time to save. A plan that begins in the dark begins with a stop.
     """
     level = np.where(replicas > 0, np.floor(held.on * replicas + 1e-9), 0.0)
-    new_level, new_plan = level != np.roll(level, 1), replicas != np.roll(replicas, 1)
-    changes = np.flatnonzero(new_level & ~new_plan & (replicas > 0))
-    changes = changes[changes > 0]
-    breaks = np.append(np.flatnonzero(new_level | new_plan), level.size)
-    ends = breaks[np.searchsorted(breaks, changes, side="right")]
+    before = np.concatenate([[0.0], level[:-1]])
+    new_plan = replicas != np.concatenate([[0.0], replicas[:-1]])
+    changes = np.flatnonzero((level != before) & ~new_plan & (replicas > 0))
+    dark_starts = np.flatnonzero(new_plan & (replicas > 0) & (level == 0))
+    breaks = np.append(np.flatnonzero((level != before) | new_plan), level.size)
     final = np.append(slots.start, slots.start[-1] + slots.length[-1])
     rows = []
-    for slot, end in zip(changes.tolist(), ends.tolist(), strict=True):
-        less = level[slot] < level[slot - 1]
-        if less or level[slot - 1] > 0:  # after the dark the restart is part of the first stop
+    for slot in np.union1d(changes, dark_starts).tolist():
+        less = level[slot] < before[slot] or level[slot] == 0
+        if less or before[slot] > 0:  # after the dark the restart is part of the first stop
+            end = breaks[np.searchsorted(breaks, slot, side="right")]
             dark = float(final[end] - final[slot]) if level[slot] == 0 else 0.0
             rows.append((float(slots.start[slot]), dark, bool(less and outages[slot]), bool(less)))
     time, lasting, sudden, site = zip(*rows, strict=True) if rows else ((), (), (), ())

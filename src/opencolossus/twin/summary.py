@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from opencolossus.faults.process import HOUR
 from opencolossus.power.demand import nameplates
-from opencolossus.specs.sources import Battery, Generators
+from opencolossus.specs.sources import Battery, Generators, Solar
 from opencolossus.twin.interruptions import GROUPS
 from opencolossus.twin.scene import Played, Scene
 
@@ -137,8 +137,9 @@ def _site(scene: Scene) -> dict[str, Any]:
         "unpriced": [
             name
             for name, pool in scene.cluster.pools.items()
-            if pool.node.price is None and pool.node.gpu.price is None
+            if pool.node.price is None and pool.node.gpu.price is None and pool.gpu_hour is None
         ],
         "permits": permits,
+        "solar": [n for n, s in scene.site.power.items() if isinstance(s, Solar)],
         "throttle_temperature": scene.site.cooling.throttle_temperature,
     }
