@@ -146,6 +146,32 @@ def test_a_deleted_account_leaves_nothing_behind(server: Server, alice: httpx.Cl
             assert begin.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0, table
 
 
+def test_what_was_deleted_is_in_no_file_and_files_are_private(
+    server: Server, alice: httpx.Client, tmp_path: Path
+) -> None:
+    def files_with(said: str) -> list[str]:
+        found = tmp_path.glob("serve.db*")
+        return [file.name for file in found if said.encode() in file.read_bytes()]
+
+    identifier = talk(alice, "a secret that goes")
+    talk(alice, "a secret that stays")
+    assert files_with("secret that goes")
+    assert alice.delete(f"/app/conversations/{identifier}").status_code == 200
+    wait_until(lambda: not server.hub.tasks)
+    assert files_with("secret that goes") == []
+    assert files_with("secret that stays")
+    assert alice.post("/app/leave", json={"password": PASSWORD}).status_code == 200
+    wait_until(lambda: not server.hub.tasks)
+    assert files_with("secret that stays") == files_with("alice") == []
+    assert {file.stat().st_mode & 0o77 for file in tmp_path.glob("serve.db*")} == {0}
+
+
+def test_a_name_is_the_same_however_it_is_typed(server: Server) -> None:
+    server.add_user("alice")
+    for name in ("ALICE", " alice ", "ａｌｉｃｅ"):
+        server.browser(name).close()
+
+
 def test_changes_from_another_site_are_refused(server: Server, alice: httpx.Client) -> None:
     body = {"json": {"system": ""}}
     right = alice.headers.pop("X-CSRF-Token")
@@ -279,6 +305,32 @@ def test_requests_at_the_same_time_cannot_pass_a_quota_together(server: Server) 
         quotas.admit(begin, user, "tiny", 1_500, 1_500)
     with server.database.begin() as begin:
         quotas.admit(begin, user, "tiny", 1_000, 1_000)
+
+
+def test_who_waits_is_told_when_the_first_request_is_forgotten(
+    server: Server, parrot: Parrot
+) -> None:
+    key = server.add_user("free", tier="free")
+    with server.database.begin() as begin:
+        user = users.find(begin, "free")
+        for _ in range(20):
+            usage = quotas.admit(begin, user, "tiny", 1, 1)
+        quotas.settle(begin, usage, 1, 1, "stop")
+        begin.execute(text("UPDATE usage SET started = started - 50 WHERE id = 1"))
+    with server.api(key) as client:
+        refused = client.post("/v1/chat/completions", json=question())
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["Retry-After"]) <= 10
+
+
+def test_what_a_tier_never_allows_is_no_matter_of_waiting(server: Server, parrot: Parrot) -> None:
+    parrot.context = 100_000
+    with server.api(server.add_user("free", tier="free")) as client:
+        refused = client.post("/v1/chat/completions", json=question(max_tokens=30_000))
+        assert refused.status_code == 400
+        assert "allows 20000 a minute" in refused.json()["error"]["message"]
+        assert client.post("/v1/chat/completions", json=question()).status_code == 200
+    assert 9_000 < parrot.seen[-1].max_tokens <= 10_000
 
 
 def test_months_begin_where_the_calendar_says() -> None:

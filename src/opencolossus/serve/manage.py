@@ -78,10 +78,12 @@ def change(
 
 def remove(url: str, name: str) -> str:
     """Delete a user with keys, conversations and usage; gives what was done."""
-    with Database(url).begin() as begin:
+    database = Database(url)
+    with database.begin() as begin:
         user = users.find(begin, name)
         users.remove(begin, user)
-        return f"removed {user.name}, with their keys, conversations and usage"
+    database.wipe()
+    return f"removed {user.name}, with their keys, conversations and usage"
 
 
 def show(url: str, console: Console) -> None:

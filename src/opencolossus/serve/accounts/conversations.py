@@ -113,9 +113,16 @@ def export(begin: Transaction, user: User) -> list[dict[str, Any]]:
             "id": talk.id,
             "title": talk.title,
             "system": talk.system,
+            "temperature": talk.temperature,
             "created": talk.created,
+            "updated": talk.updated,
             "messages": [
-                {"role": turn.role, "content": turn.content, "created": turn.created}
+                {
+                    "role": turn.role,
+                    "content": turn.content,
+                    "finish": turn.finish,
+                    "created": turn.created,
+                }
                 for turn in messages(begin, talk)
             ],
         }

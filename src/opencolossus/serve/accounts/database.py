@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,13 @@ class Database:
         with self._turn, self._sessions.begin() as session:
             yield session
 
+    def wipe(self) -> None:
+        """Let nothing of what was deleted stay in SQLite's log of changes."""
+        if self.url.get_backend_name() == "sqlite":
+            connection = self.engine.raw_connection()  # no transaction is begun
+            with closing(connection), suppress(sqlite3.OperationalError):
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One transaction that changes nothing, and waits for no writer."""
@@ -114,6 +122,7 @@ def _engine(url: URL) -> Engine:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise UserError(f"folder {folder} cannot be made: {error.strerror}") from None
+        _make_private(Path(url.database or ""))
         engine = create_engine(url, connect_args={"timeout": 30})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -130,10 +139,17 @@ def _engine(url: URL) -> Engine:
         ) from None
 
 
+def _make_private(file: Path) -> None:
+    """Make a new database for its owner's eyes alone; its other files follow it."""
+    with suppress(OSError):  # SQLite itself says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # Transactions are begun below: the driver would begin them late, after the first read.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    wanted = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
+    for pragma in wanted:
         connection.execute(f"PRAGMA {pragma}")
 
 

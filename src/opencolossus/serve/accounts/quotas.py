@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from opencolossus.serve.accounts.tables import Usage, User
 from opencolossus.serve.accounts.tiers import TIERS, Tier
+from opencolossus.specs.errors import UserError
 
 MINUTE = 60.0
 
@@ -45,6 +46,14 @@ def used_since(begin: Transaction, user_id: int, since: float) -> Used:
     return Used(int(count), int(tokens))
 
 
+def _first_since(begin: Transaction, user_id: int, since: float) -> float:
+    """When the first request of a period began; nothing is forgotten earlier than that."""
+    first = begin.scalar(
+        select(func.min(Usage.started)).where(Usage.user_id == user_id, Usage.started >= since)
+    )
+    return since if first is None else float(first)
+
+
 def month_start(now: float) -> float:
     """The first second of this calendar month (UTC)."""
     return datetime.fromtimestamp(now, UTC).replace(
@@ -64,6 +73,7 @@ def admit(begin: Transaction, user: User, model: str, prompt_tokens: int, most_t
 
     Raises:
         QuotaExceededError: the tier allows no more now.
+        UserError: the tier never allows so much.
     """
     begin.execute(select(User.id).where(User.id == user.id).with_for_update())
     now = time.time()
@@ -92,7 +102,14 @@ def _check(begin: Transaction, user: User, tier: Tier, cost: int, now: float) ->
     for period, since, wait, requests, tokens in periods:
         if requests is None and tokens is None:
             continue
+        if tokens is not None and cost > tokens:
+            raise UserError(
+                f"this request may take {cost} tokens and the {tier.name} tier allows {tokens} a "
+                f"{period}; send less, or ask for less by max_tokens"
+            )
         used = used_since(begin, user.id, since)
+        if period == "minute" and used.requests:
+            wait = max(_first_since(begin, user.id, since) - since, 1.0)
         if requests is not None and used.requests >= requests:
             raise QuotaExceededError(
                 f"the {tier.name} tier allows {requests} requests a {period}, "

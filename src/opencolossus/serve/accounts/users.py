@@ -32,13 +32,18 @@ class NameTakenError(UserError):
     """Another user has this name."""
 
 
+def same_name(name: str) -> str:
+    """What ways to write a name have in common."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
 def clean_name(name: str) -> str:
     """The name as it is stored.
 
     Raises:
         UserError: it has characters that a name cannot have.
     """
-    cleaned = unicodedata.normalize("NFKC", name).strip().casefold()
+    cleaned = same_name(name)
     if not NAME.fullmatch(cleaned):
         raise UserError(
             f"user name {name[:64]!r} is not valid: 2 to 64 of a-z, 0-9 and . _ @ + -, "

@@ -134,7 +134,7 @@ async def sign_in(request: Request, body: Credentials) -> Response:
     check_origin(request)
     _needs_accounts(hub)
     doors, address = _doors(request), _address(request)
-    name = body.name.strip().casefold()[:64]
+    name = users.same_name(body.name)[:64]
     gates = ((doors.pair, f"{address} {name}"), (doors.address, address), (doors.name, name))
     for gate, key in gates:
         gate.check(key)
@@ -205,7 +205,7 @@ async def leave(request: Request, body: Password, user: SignedIn) -> Response:
     hub = hub_of(request)
     _needs_accounts(hub)
     await _confirm(request, user, body.password)
-    await hub.write(lambda begin: users.remove(begin, begin.get_one(User, user.id)))
+    await hub.erase(lambda begin: users.remove(begin, begin.get_one(User, user.id)))
     response = JSONResponse({})
     response.delete_cookie(COOKIE, path="/")
     return response

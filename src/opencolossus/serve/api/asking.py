@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from opencolossus.data import chat
 from opencolossus.data.documents import Message, plain
 from opencolossus.serve.accounts.tables import User
+from opencolossus.serve.accounts.tiers import TIERS
 from opencolossus.serve.api.errors import ApiError
 from opencolossus.serve.api.hub import Hub
 from opencolossus.serve.api.schemas import ChatRequest, Common, CompletionRequest
@@ -110,7 +112,7 @@ def _request(
             param="messages" if isinstance(body, ChatRequest) else "prompt",
             code="context_length_exceeded",
         )
-    default = 16 if isinstance(body, CompletionRequest) else context
+    default = 16 if isinstance(body, CompletionRequest) else _usual_length(user, body, prompt)
     echo = isinstance(body, CompletionRequest) and bool(body.echo)
     extra_stops = tuple(body.stop_token_ids or ()) if isinstance(body, CompletionRequest) else ()
     return Request(
@@ -124,6 +126,12 @@ def _request(
         prompt_logprobs=echo and logprobs is not None,
         user=str(user.id),
     )
+
+
+def _usual_length(user: User, body: Common, prompt: tuple[int, ...]) -> int:
+    """The longest answer where none is asked for: half a minute's tokens, in tiers that count."""
+    tokens = TIERS.get(user.tier, TIERS["free"]).tokens_per_minute
+    return sys.maxsize if tokens is None else (tokens // 2 - len(prompt)) // (body.n or 1)
 
 
 def _or(value: float | None, default: float) -> float:

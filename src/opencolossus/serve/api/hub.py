@@ -86,6 +86,12 @@ class Hub:
 
         return await run_in_threadpool(run)
 
+    async def erase(self, action: Callable[[Session], Result]) -> Result:
+        """Run ``action``, which deletes, in a transaction, and leave nothing of it on the disk."""
+        found = await self.write(action)
+        self.later(run_in_threadpool(self.database.wipe))
+        return found
+
     async def read(self, action: Callable[[Session], Result]) -> Result:
         """Run ``action`` in a transaction that changes nothing, off the event loop."""
 

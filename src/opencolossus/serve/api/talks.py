@@ -129,7 +129,7 @@ async def change(request: Request, talk_id: str, body: Changes, user: SignedIn) 
 @router.delete("/conversations/{talk_id}")
 async def delete(request: Request, talk_id: str, user: SignedIn) -> dict[str, Any]:
     """Delete a conversation."""
-    if not await hub_of(request).write(lambda b: conversations.remove(b, user, talk_id)):
+    if not await hub_of(request).erase(lambda b: conversations.remove(b, user, talk_id)):
         raise ApiError(404, "you have no such conversation")
     return {}
 
@@ -137,7 +137,7 @@ async def delete(request: Request, talk_id: str, user: SignedIn) -> dict[str, An
 @router.delete("/conversations")
 async def delete_all(request: Request, user: SignedIn) -> dict[str, Any]:
     """Delete all conversations."""
-    await hub_of(request).write(lambda begin: conversations.remove_all(begin, user))
+    await hub_of(request).erase(lambda begin: conversations.remove_all(begin, user))
     return {}
 
 
