@@ -182,3 +182,20 @@ def test_without_a_compiler_work_goes_on(
         fused.switch("off")
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert "no compiler" in caplog.text
+
+
+def test_what_is_not_in_the_hosts_memory_goes_to_the_function_itself() -> None:
+    asked: list[str] = []
+
+    def fast(x: torch.Tensor) -> torch.Tensor:
+        asked.append(x.device.type)
+        return x
+
+    twin = fused.twin(fast)(lambda x: x + 1)
+    fused.switch("on")
+    try:
+        for device in ("cpu", "meta"):
+            twin(torch.ones(3, device=device))
+    finally:
+        fused.switch("off")
+    assert asked == ["cpu"]

@@ -15,8 +15,6 @@ from opencolossus.grok import fused, kernels
 class Order:
     """A sort of N x J choices by expert: row m of the experts is token ``token_M[m]``."""
 
-    order_M: Tensor
-    """Which choice each row is."""
     token_M: Tensor
     place_NJ: Tensor
     """The inverse: which row each choice became."""
@@ -25,15 +23,7 @@ class Order:
     @classmethod
     def of(cls, experts_NJ: Tensor, experts: int) -> Order:
         """Sort choices; those of one expert stay in the order of their tokens."""
-        expert_M = experts_NJ.flatten()
-        order_M = expert_M.argsort(stable=True)
-        rows = torch.arange(len(order_M), device=order_M.device)
-        return cls(
-            order_M=order_M,
-            token_M=order_M // experts_NJ.shape[1],
-            place_NJ=torch.empty_like(order_M).scatter_(0, order_M, rows).view_as(experts_NJ),
-            counts_E=torch.bincount(expert_M, minlength=experts),
-        )
+        return cls(*kernels.sort_choices(experts_NJ, experts))
 
 
 def to_experts(x_ND: Tensor, order: Order) -> Tensor:
@@ -73,8 +63,7 @@ class _ToTokens(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         y_MD, gates_NJ = ctx.saved_tensors
         order: Order = ctx.order
-        gates_M = gates_NJ.flatten()[order.order_M]
         grad_rows, grad_gates = kernels.gather_weighted_gradient(
-            y_MD, order.place_NJ, order.token_M, gates_M, grads[0].contiguous()
+            y_MD, order.place_NJ, gates_NJ, grads[0].contiguous()
         )
         return grad_rows, grad_gates, None

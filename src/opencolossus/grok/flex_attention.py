@@ -14,7 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._functorch.config
 from torch import Tensor
+
+from opencolossus.grok.fused import why
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +64,12 @@ def flex_attention(
             scale=scale,
             enable_gqa=q_BHTK.shape[1] != k_BNTK.shape[1],
         )
+    except torch.OutOfMemoryError:
+        raise  # the plain form takes more
     except (RuntimeError, NotImplementedError) as error:
         # Compiling may fail in many ways; all of them end in the plain form.
         _failed = True
-        reason = str(error).strip().splitlines()[0]
-        log.warning("FlexAttention does not run here, attention is slower: %s", reason)
+        log.warning("FlexAttention does not run here, attention is slower: %s", why(error))
         return None
     return out
 
@@ -74,8 +78,12 @@ def flex_attention(
 def _attention(device: str) -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention as flex
 
-    chosen: Callable[..., Any] = torch.compile(flex) if device == "cuda" else flex  # type: ignore[assignment]
-    return chosen
+    if device != "cuda":
+        return flex
+    # Else a gradient that cannot be compiled would be found out in the backward pass, too late.
+    torch._functorch.config.force_non_lazy_backward_lowering = True
+    compiled: Callable[..., Any] = torch.compile(flex)
+    return compiled
 
 
 class _Masks:

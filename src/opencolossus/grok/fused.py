@@ -52,6 +52,13 @@ def available() -> bool:
         switch("on" if before and _on else "off")
 
 
+def why(error: BaseException) -> str:
+    """What went wrong, in one line: PyTorch's compiler may say in the second what it was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    names_stage_only = len(lines) > 1 and lines[0].endswith("raised:")
+    return lines[names_stage_only] if lines else type(error).__name__
+
+
 def small(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function of tensors without autograd be compiled while the switch is on.
 
@@ -68,25 +75,31 @@ def small(function: Callable[P, R]) -> Callable[P, R]:
             return compiled(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
             switch("off")
-            reason = str(error).strip().splitlines()[0]
-            log.warning("small functions run uncompiled, which is slower: %s", reason)
+            log.warning("small functions run uncompiled, which is slower: %s", why(error))
             return function(*args, **kwargs)
 
     return run
 
 
 def twin(fast: Callable[P, R | None]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Ask ``fast`` first while the switch is on; where it gives None, the function itself runs."""
+    """Ask ``fast`` first while the switch is on; where it gives None, the function itself runs.
+
+    ``fast`` reads the host's memory; what lies on a GPU is not for it.
+    """
 
     def join(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            found = fast(*args, **kwargs) if _on else None
+            found = fast(*args, **kwargs) if _on and _on_cpu(args) else None
             return function(*args, **kwargs) if found is None else found
 
         return run
 
     return join
+
+
+def _on_cpu(args: tuple[object, ...]) -> bool:
+    return all(x.device.type == "cpu" for x in args if isinstance(x, torch.Tensor))
 
 
 @small

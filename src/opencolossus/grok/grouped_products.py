@@ -1,7 +1,8 @@
 """The products of all experts on a GPU, each a single grouped matrix product.
 
 One kernel works through the experts, reads on the GPU where each one's rows end, and so needs
-neither a launch per expert nor the counts on the CPU. PyTorch has it in bf16 from Ampere on.
+neither a launch per expert nor the counts on the CPU. PyTorch has that kernel for bf16 on Hopper
+and the data-centre Blackwell; on other GPUs the same call goes through the experts one by one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from opencolossus.grok.feed_forward import Activation, activate
+from opencolossus.grok.fused import why
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +57,11 @@ def grouped_products(
         else:
             x_MF = activate(product(x_MD, gate_EDF, offs=ends_E), activation) * x_MF
         return product(x_MF, down_EFD, offs=ends_E)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, NotImplementedError) as error:
         _failed = True
-        reason = str(error).strip().splitlines()[0]
-        log.warning("grouped products do not run here, experts are slower: %s", reason)
+        log.warning("grouped products do not run here, experts are slower: %s", why(error))
         return None
 
 

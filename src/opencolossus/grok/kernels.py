@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from opencolossus.grok.fused import small, twin
-from opencolossus.grok.native import functions
+from opencolossus.grok.native import functions, routing
 
 GELU_SCALE = 0.7978845608028654
 """sqrt(2 / pi), of the tanh approximation of GELU."""
@@ -217,23 +217,41 @@ def add_into(sums: Tensor, part: Tensor) -> None:
     sums.add_(part.to(sums.dtype))
 
 
+@twin(routing.sort_choices)
+def sort_choices(experts_NJ: Tensor, experts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sort choices by expert, those of one in the order of their tokens.
+
+    Gives the token [M] of each row, the row [N, J] that each choice became, and the rows [E] of
+    each expert.
+    """
+    expert_M = experts_NJ.flatten()
+    order_M = expert_M.argsort(stable=True)
+    rows = torch.arange(len(order_M), device=order_M.device)
+    place_NJ = torch.empty_like(order_M).scatter_(0, order_M, rows).view_as(experts_NJ)
+    return order_M // experts_NJ.shape[1], place_NJ, torch.bincount(expert_M, minlength=experts)
+
+
+@twin(routing.gather_sum)
 @small
 def gather_sum(rows_MD: Tensor, place_NJ: Tensor) -> Tensor:
     """Sum over J of the rows at ``place_NJ``."""
     return rows_MD[place_NJ].float().sum(1).to(rows_MD.dtype)
 
 
+@twin(routing.gather_weighted)
 @small
 def gather_weighted(rows_MD: Tensor, place_NJ: Tensor, gates_NJ: Tensor) -> Tensor:
     """Sum over J of gate times the row at ``place_NJ``."""
     return (rows_MD[place_NJ].float() * gates_NJ[..., None]).sum(1).to(rows_MD.dtype)
 
 
+@twin(routing.gather_weighted_gradient)
 @small
 def gather_weighted_gradient(
-    rows_MD: Tensor, place_NJ: Tensor, token_M: Tensor, gates_M: Tensor, grad_ND: Tensor
+    rows_MD: Tensor, place_NJ: Tensor, gates_NJ: Tensor, grad_ND: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients by the rows and by the gates; row m belongs to token ``token_M``."""
-    grad_rows = grad_ND[token_M].float() * gates_M[:, None]
-    grad_gates = (rows_MD[place_NJ].float() * grad_ND[:, None].float()).sum(-1)
-    return grad_rows.to(rows_MD.dtype), grad_gates
+    """Gradients by the rows and by the gates; every row stands at one place."""
+    grad_N1D = grad_ND[:, None].float()
+    grad_rows = torch.empty_like(rows_MD)
+    grad_rows[place_NJ] = (grad_N1D * gates_NJ[..., None]).to(rows_MD.dtype)
+    return grad_rows, (rows_MD[place_NJ].float() * grad_N1D).sum(-1)

@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opencolossus.grok import fused
+from opencolossus.grok.native import routing
 from opencolossus.specs.model import Model
+
+Rating = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Of each token: probabilities and log of their partition function, chosen experts, gates."""
 
 
 class Routing(NamedTuple):
@@ -56,6 +61,17 @@ class Router(nn.Module):
         """Adds [B, E] over the ranks that hold parts of the same sequences (context parallel)."""
 
     def forward(self, x_BTD: Tensor) -> Routing:
+        fast = fused.suits(x_BTD, self.gate.weight) and routing.usable(x_BTD, self.gate.weight)
+        probs_BTE, lse_BT, experts_BTJ, gates_BTJ = (self._at_once if fast else self._rate)(x_BTD)
+        counts_BE = self._count(experts_BTJ)
+        return Routing(
+            experts_NJ=experts_BTJ.flatten(0, 1),
+            gates_NJ=gates_BTJ.flatten(0, 1),
+            balance=self._balance(counts_BE, probs_BTE),
+            z=lse_BT.square().sum(),
+        )
+
+    def _rate(self, x_BTD: Tensor) -> Rating:
         logits_BTE = F.linear(x_BTD.float(), self.gate.weight.float())
         if self.softcap is not None:
             logits_BTE = self.softcap * torch.tanh(logits_BTE / self.softcap)
@@ -64,12 +80,18 @@ class Router(nn.Module):
         gates_BTJ = probs_BTE.gather(-1, experts_BTJ)
         if self.renormalise:
             gates_BTJ = gates_BTJ / gates_BTJ.sum(dim=-1, keepdim=True)
-        counts_BE = self._count(experts_BTJ)
-        return Routing(
-            experts_NJ=experts_BTJ.flatten(0, 1),
-            gates_NJ=gates_BTJ.flatten(0, 1),
-            balance=self._balance(counts_BE, probs_BTE),
-            z=logits_BTE.logsumexp(dim=-1).square().sum(),
+        return probs_BTE, logits_BTE.logsumexp(dim=-1), experts_BTJ, gates_BTJ
+
+    def _at_once(self, x_BTD: Tensor) -> Rating:
+        choice = routing.Choice(self.top_k, self.softcap or 0.0, self.renormalise)
+        x_ND = x_BTD.flatten(0, 1)
+        probs, lse, experts, gates = routing.route(x_ND, self.gate.weight, self.bias, choice)
+        whole = x_BTD.shape[:2]
+        return (
+            probs.unflatten(0, whole),
+            lse.unflatten(0, whole),
+            experts.unflatten(0, whole),
+            gates.unflatten(0, whole),
         )
 
     def update_bias(self, load_E: Tensor, rate: float) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from opencolossus.grok import flex_attention, fused
 from opencolossus.grok.block_attention import block_attention
-from opencolossus.grok.native import attention as native
 
 HIDDEN = -1e30
 """Score of an invisible key: finite, so that a row without visible keys stays a number."""
@@ -79,8 +78,6 @@ def _by_blocks(
     """By a form that skips invisible keys, if the device has one."""
     cap, scale = scoring.softcap or 0.0, scoring.scale
     if temperature is None and fused.suits(q_BHTK, k_BNSK, v_BNSK):
-        if native.usable(q_BHTK, k_BNSK):
-            return native.attention(q_BHTK, k_BNSK, v_BNSK, first, scale, cap)
         return block_attention(q_BHTK, k_BNSK, v_BNSK, first, scale, cap, HIDDEN)
     if special and flex_attention.usable(q_BHTK):
         out: Tensor | None = flex_attention.flex_attention(

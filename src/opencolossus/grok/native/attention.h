@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "rotary.h"
 #include "softmax.h"
 #include "tiles.h"
 
@@ -27,6 +28,7 @@ struct Job {
     const int32_t *first;  // [B, T]: the first key that each query sees
     float *lse;            // [B, H, T]
     Scoring scoring;
+    Rotary rotary;  // of queries and keys
     Heads q, k, v, out, grad, grad_q, grad_k, grad_v;
 
     int64_t padded() const { return rounded(tokens, EDGE); }
@@ -67,20 +69,42 @@ struct Work {
         return found / EDGE * EDGE;
     }
 
-    std::vector<Pair> transposed(const Heads &x) const {
+    // A block of a head, as it lies in memory, or turned to the positions of its tokens.
+    void copy_block(const Heads &x, int64_t h, int64_t start, uint16_t *out) const {
+        copy_rows(x.row(b, h, start), x.token, length(start), size, out);
+    }
+
+    void copy_turned(const Heads &x, int64_t h, int64_t start, uint16_t *out) const {
+        copy_block(x, h, start, out);
+        for (int64_t r = 0; r < length(start); r++)
+            job.rotary.turn(out + r * size, size, b, start + r, 1);
+    }
+
+    // What `copy(start)` puts into `rows`, of every block.
+    template <class Copy> std::vector<Pair> transposed(Copy copy) {
         std::vector<Pair> out(all * size / 2);
-        for (int64_t s = 0; s < job.tokens; s += EDGE)
-            transpose(x.row(b, n, s), x.token, length(s), size, out.data() + s * size / 2, EDGE);
+        for (int64_t s = 0; s < job.tokens; s += EDGE) {
+            copy(s);
+            transpose(rows.data(), size, EDGE, size, out.data() + s * size / 2, EDGE);
+        }
         return out;
     }
 
-    std::vector<Pair> woven(const Heads &x) {
+    template <class Copy> std::vector<Pair> woven(Copy copy) {
         std::vector<Pair> out(all * size / 2);
         for (int64_t s = 0; s < job.tokens; s += EDGE) {
-            copy_rows(x.row(b, n, s), x.token, length(s), size, rows.data());
+            copy(s);
             weave_rows(rows.data(), size, out.data() + s * size / 2);
         }
         return out;
+    }
+
+    auto keys() {
+        return [this](int64_t start) { copy_turned(job.k, n, start, rows.data()); };
+    }
+
+    auto values() {
+        return [this](int64_t start) { copy_block(job.v, n, start, rows.data()); };
     }
 
     // Rows times the transposed keys (or values) from `key` on: [EDGE, EDGE], as far as is seen.
@@ -105,15 +129,15 @@ struct Forward : Work {
         : Work(job, item), scores(EDGE * all), mixed(ROWS * size), weights(EDGE * all) {}
 
     void run() {
-        std::vector<Pair> keys = transposed(job.k), values = woven(job.v);
+        std::vector<Pair> turned = transposed(keys()), mixture = woven(values());
         for (int64_t h = n * group(); h < (n + 1) * group(); h++)
             for (int64_t start = 0; start < job.tokens; start += EDGE)
-                block(h, start, keys.data(), values.data());
+                block(h, start, turned.data(), mixture.data());
     }
 
     void block(int64_t h, int64_t start, const Pair *keys, const Pair *values) {
         int64_t count = length(start), low = lowest(start);
-        copy_rows(job.q.row(b, h, start), job.q.token, count, size, rows.data());
+        copy_turned(job.q, h, start, rows.data());
         for (int64_t key = low; key <= start; key += EDGE)
             meet(rows.data(), keys + key * size / 2, key == start, scores.data() + key, all);
         float totals[EDGE];

@@ -1,12 +1,15 @@
 """Causal attention in C++, block by block within the caches of a core, with its gradient.
 
 Beside `block_attention.py`, which it equals, no score passes through memory and none is formed
-that nobody sees. It needs the dot products of bf16 pairs of AVX-512.
+that nobody sees; rotary positions are turned to on the way. Queries, keys and values lie side by
+side, as one product leaves them, and so do their gradients. It needs the dot products of bf16
+pairs of AVX-512.
 """
 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,19 +21,36 @@ LANES = 16
 """Heads are read in vectors of so many numbers."""
 
 
-def usable(q_BHTK: Tensor, k_BNTK: Tensor) -> bool:
+@dataclass(frozen=True)
+class Form:
+    """What attention has beside its tensors."""
+
+    heads: int
+    kv_heads: int
+    size: int
+    """Of a head."""
+    scale: float
+    softcap: float
+    """0 for none."""
+
+
+def usable(x_BTD: Tensor, head_size: int) -> bool:
     """Whether the processor has the instructions, and the heads fit them."""
-    if q_BHTK.dtype != torch.bfloat16 or q_BHTK.shape[-1] % LANES or not q_BHTK.numel():
+    if x_BTD.dtype != torch.bfloat16 or head_size % LANES or not x_BTD.numel():
         return False
-    return q_BHTK.shape[2] == k_BNTK.shape[2] and hasattr(functions.library(), "attention")
+    return hasattr(functions.library(), "attention")
 
 
 def attention(
-    q_BHTK: Tensor, k_BNTK: Tensor, v_BNTK: Tensor, first_BT: Tensor, scale: float, softcap: float
+    x_BTI: Tensor, first_BT: Tensor, rotary: tuple[Tensor, Tensor] | None, form: Form
 ) -> Tensor:
-    """Softmax-weighted values [B, H, T, K]; arguments as of `block_attention.block_attention`."""
-    arguments = (q_BHTK, k_BNTK, v_BNTK, first_BT, (scale, softcap))
-    out: Tensor = _Attention.apply(*arguments)  # type: ignore[no-untyped-call]
+    """Softmax-weighted values [B, T, H * K] of queries, keys and values [B, T, (H + 2 N) * K].
+
+    Args:
+        first_BT: index of the first visible key of each query; the last is its own.
+        rotary: cosines and sines as of `rotary.rotary_tables`.
+    """
+    out: Tensor = _Attention.apply(x_BTI, first_BT, rotary, form)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -38,49 +58,43 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        q_BHTK: Tensor,
-        k_BNTK: Tensor,
-        v_BNTK: Tensor,
+        x_BTI: Tensor,
         first_BT: Tensor,
-        numbers: tuple[float, float],
+        rotary: tuple[Tensor, Tensor] | None,
+        form: Form,
     ) -> Tensor:
-        B, H, T, K = q_BHTK.shape
-        q, k, v = (_whole_heads(x) for x in (q_BHTK, k_BNTK, v_BNTK))
-        first_BT = first_BT.contiguous()
-        # In the order of tokens, which the projection that follows reads.
-        out_BHTK = q.new_empty(B, T, H, K).transpose(1, 2)
-        lse_BHT = torch.empty(B, H, T)
-        _call((q, k, v, out_BHTK), first_BT, lse_BHT, numbers)
-        ctx.save_for_backward(q, k, v, out_BHTK, first_BT, lse_BHT)
-        ctx.numbers = numbers
-        return out_BHTK
+        B, T, _ = x_BTI.shape
+        x_BTI, first_BT = x_BTI.contiguous(), first_BT.contiguous()
+        y_BTI = x_BTI.new_empty(B, T, form.heads * form.size)
+        lse_BHT = torch.empty(B, form.heads, T)
+        ctx.rotary, ctx.form = rotary and tuple(t.contiguous() for t in rotary), form
+        _call(form, (x_BTI, y_BTI, None, None), (first_BT, lse_BHT), ctx.rotary)
+        ctx.save_for_backward(x_BTI, y_BTI, first_BT, lse_BHT)
+        return y_BTI
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *read, first_BT, lse_BHT = ctx.saved_tensors
-        found = [torch.empty_like(x) for x in read[:3]]
-        _call((*read, _whole_heads(grads[0]), *found), first_BT, lse_BHT, ctx.numbers)
-        return *found, None, None
-
-
-def _whole_heads(x_BHTK: Tensor) -> Tensor:
-    """The same, with the numbers of a head side by side."""
-    return x_BHTK if x_BHTK.stride(-1) == 1 else x_BHTK.contiguous()
+        x_BTI, y_BTI, first_BT, lse_BHT = ctx.saved_tensors
+        grad_x = torch.empty_like(x_BTI)
+        tensors = (x_BTI, y_BTI, grads[0].contiguous(), grad_x)
+        _call(ctx.form, tensors, (first_BT, lse_BHT), ctx.rotary)
+        return grad_x, None, None, None
 
 
 def _call(
-    tensors: tuple[Tensor, ...], first_BT: Tensor, lse_BHT: Tensor, numbers: tuple[float, float]
+    form: Form,
+    tensors: tuple[Tensor | None, ...],
+    rows: tuple[Tensor, Tensor],
+    rotary: tuple[Tensor, Tensor] | None,
 ) -> None:
-    (B, H, T, K), N = tensors[0].shape, tensors[1].shape[1]
-    sizes = (ctypes.c_int64 * 6)(B, H, N, T, K, len(tensors))
-    addresses = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
-    steps = [step for x in tensors for step in x.stride()[:3]]
+    x_BTI, (cos, sin) = tensors[0], rotary or (None, None)
+    assert x_BTI is not None  # only gradients may be left out
+    B, T, _ = x_BTI.shape
+    sizes = (ctypes.c_int64 * 5)(B, form.heads, form.kv_heads, T, form.size)
+    turns = 0 if cos is None or len(cos) == 1 else T * form.size // 2
     functions.called(
         "attention",
         sizes,
-        ctypes.c_void_p(first_BT.data_ptr()),
-        ctypes.c_void_p(lse_BHT.data_ptr()),
-        addresses,
-        (ctypes.c_int64 * len(steps))(*steps),
-        floats=numbers,
+        *map(functions.plain, (*tensors, *rows, cos, sin, turns)),
+        floats=(form.scale, form.softcap),
     )

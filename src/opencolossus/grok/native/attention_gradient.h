@@ -21,31 +21,35 @@ struct Backward : Work {
           slopes_woven(EDGE / 2 * EDGE) {}
 
     void run() {
-        std::vector<Pair> keys = transposed(job.k), values = transposed(job.v);
-        std::vector<Pair> keys_woven = woven(job.k);
+        std::vector<Pair> k = transposed(keys()), v = transposed(values()), k_woven = woven(keys());
         for (int64_t h = n * group(); h < (n + 1) * group(); h++)
             for (int64_t start = 0; start < job.tokens; start += EDGE) {
                 open(h, start);
                 for (int64_t key = lowest(start); key <= start; key += EDGE) {
                     int64_t at = key * size / 2;
-                    meet(rows.data(), keys.data() + at, key == start, scores.data(), EDGE);
-                    meet(grads.data(), values.data() + at, key == start, reach.data(), EDGE);
+                    meet(rows.data(), k.data() + at, key == start, scores.data(), EDGE);
+                    meet(grads.data(), v.data() + at, key == start, reach.data(), EDGE);
                     bend(h, start, key);
-                    gather(key, key == start, keys_woven.data() + at);
+                    gather(key, key == start, k_woven.data() + at);
                 }
                 for (int64_t r = 0; r < length(start); r++)
-                    put(dq.data() + r * size, 1, job.grad_q.row(b, h, start + r), size);
+                    turn_back(dq.data() + r * size, start + r, job.grad_q.row(b, h, start + r));
             }
         for (int64_t t = 0; t < job.tokens; t++) {
-            put(dk.data() + t * size, 1, job.grad_k.row(b, n, t), size);
+            turn_back(dk.data() + t * size, t, job.grad_k.row(b, n, t));
             put(dv.data() + t * size, 1, job.grad_v.row(b, n, t), size);
         }
     }
 
+    void turn_back(float *head, int64_t token, uint16_t *out) {
+        job.rotary.turn(head, size, b, token, -1);
+        put(head, 1, out, size);
+    }
+
     void open(int64_t h, int64_t start) {
         int64_t count = length(start);
-        copy_rows(job.q.row(b, h, start), job.q.token, count, size, rows.data());
-        copy_rows(job.grad.row(b, h, start), job.grad.token, count, size, grads.data());
+        copy_turned(job.q, h, start, rows.data());
+        copy_block(job.grad, h, start, grads.data());
         weave_rows(rows.data(), size, q_woven.data());
         weave_rows(grads.data(), size, grads_woven.data());
         std::fill(dq.begin(), dq.end(), 0.0f);

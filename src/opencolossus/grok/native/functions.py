@@ -13,7 +13,8 @@ from torch import Tensor
 from opencolossus.grok.native.build import NoCompilerError, load
 
 SOURCE = Path(__file__).parent / "kernels.cpp"
-SUFFIXES = {torch.float32: "32", torch.bfloat16: "16"}
+SUFFIXES = {torch.float32: "32", torch.bfloat16: "16", torch.int64: "64"}
+FLOATS = (torch.float32, torch.bfloat16)
 SHARES = 64
 """Parts in which the rows of a norm are added up, however many threads do it."""
 
@@ -32,10 +33,10 @@ def library() -> ctypes.CDLL | None:
 
 def rms_norm(x_ND: Tensor, weight_D: Tensor, epsilon: float) -> Tensor | None:
     """See `kernels.rms_norm`."""
-    if not _fit(x_ND) or not _fit(weight_D, torch.float32):
+    if not fit(x_ND) or not fit(weight_D, torch.float32):
         return None
     out = torch.empty_like(x_ND)
-    _call("rms_norm", x_ND, weight_D, out, *x_ND.shape, floats=(epsilon,))
+    call("rms_norm", x_ND, weight_D, out, *x_ND.shape, floats=(epsilon,))
     return out
 
 
@@ -43,11 +44,11 @@ def rms_norm_gradient(
     x_ND: Tensor, weight_D: Tensor, grad_ND: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor] | None:
     """See `kernels.rms_norm_gradient`."""
-    if not _fit(x_ND) or not _fit(weight_D, torch.float32) or not _fit(grad_ND, x_ND.dtype):
+    if not fit(x_ND) or not fit(weight_D, torch.float32) or not fit(grad_ND, x_ND.dtype):
         return None
     grad_x, shares = torch.empty_like(x_ND), weight_D.new_empty(SHARES, len(weight_D))
     sizes = (SHARES, *x_ND.shape)
-    _call("rms_norm_gradient", x_ND, weight_D, grad_ND, grad_x, shares, *sizes, floats=(epsilon,))
+    call("rms_norm_gradient", x_ND, weight_D, grad_ND, grad_x, shares, *sizes, floats=(epsilon,))
     return grad_x, shares.sum(0)
 
 
@@ -57,7 +58,7 @@ def gated(gate: Tensor, up: Tensor, kind: str) -> Tensor | None:
     if stride is None:
         return None
     out = torch.empty(gate.shape, dtype=gate.dtype)
-    _call("gated", gate, up, out, gate.numel() // width, width, stride, int(kind == "silu"))
+    call("gated", gate, up, out, gate.numel() // width, width, stride, int(kind == "silu"))
     return out
 
 
@@ -66,11 +67,11 @@ def gated_gradient(
 ) -> tuple[Tensor, Tensor] | None:
     """See `kernels.gated_gradient`."""
     stride, width = _stride(gate, up), gate.shape[-1]
-    if stride != width or not _fit(grad, gate.dtype):
+    if stride != width or not fit(grad, gate.dtype):
         return None
     grads = torch.empty_like(gate), torch.empty_like(up)
     sizes = (gate.numel() // width, width, width, int(kind == "silu"))
-    _call("gated_gradient", gate, up, grad, *grads, None, *sizes)
+    call("gated_gradient", gate, up, grad, *grads, None, *sizes)
     return grads
 
 
@@ -78,12 +79,12 @@ def gated_gradient_joined(
     both_MI: Tensor, grad_MF: Tensor, kind: str
 ) -> tuple[Tensor, Tensor] | None:
     """See `kernels.gated_gradient_joined`."""
-    if not _fit(both_MI) or not _fit(grad_MF, both_MI.dtype):
+    if not fit(both_MI) or not fit(grad_MF, both_MI.dtype):
         return None
     grads, again = torch.empty_like(both_MI), torch.empty_like(grad_MF)
     sizes = (*grad_MF.shape, both_MI.shape[1], int(kind == "silu"))
     halves = (*both_MI.chunk(2, dim=1), grad_MF, *grads.chunk(2, dim=1))
-    _call("gated_gradient", *halves, again, *sizes)
+    call("gated_gradient", *halves, again, *sizes)
     return grads, again
 
 
@@ -91,11 +92,11 @@ def cross_entropy_rows(
     logits_RV: Tensor, counts_R: Tensor, multiplier: float, softcap: float
 ) -> Tensor | None:
     """See `kernels.cross_entropy_rows`."""
-    if not _fit(logits_RV) or not _fit(counts_R, torch.float32):
+    if not fit(logits_RV) or not fit(counts_R, torch.float32):
         return None
     lse_R = torch.empty_like(counts_R)
     numbers = (multiplier, softcap)
-    _call("cross_entropy_rows", logits_RV, counts_R, lse_R, *logits_RV.shape, floats=numbers)
+    call("cross_entropy_rows", logits_RV, counts_R, lse_R, *logits_RV.shape, floats=numbers)
     return lse_R
 
 
@@ -103,12 +104,12 @@ def softmax_block(
     products_GRL: Tensor, first_GR: Tensor, scale: float, softcap: float, hidden: float
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """See `kernels.softmax_block`; what is hidden weighs nothing, whatever its score."""
-    if not _fit(products_GRL) or not _fit(first_GR, torch.int32):
+    if not fit(products_GRL) or not fit(first_GR, torch.int32):
         return None
     weights = torch.empty_like(products_GRL)
     totals, lse = (torch.empty(first_GR.shape) for _ in range(2))
     ends = (*products_GRL.shape,)
-    _call(
+    call(
         "softmax_block",
         products_GRL,
         first_GR,
@@ -133,26 +134,26 @@ def softmax_block_gradient(
 ) -> tuple[Tensor, Tensor] | None:
     """See `kernels.softmax_block_gradient`."""
     dtype, sums = products_GRL.dtype, (lse_GR, dot_GR)
-    if not _fit(products_GRL) or not _fit(first_GR, torch.int32):
+    if not fit(products_GRL) or not fit(first_GR, torch.int32):
         return None
-    if not _fit(grad_weights_GRL, dtype) or not all(_fit(x, torch.float32) for x in sums):
+    if not fit(grad_weights_GRL, dtype) or not all(fit(x, torch.float32) for x in sums):
         return None
     weights, grad = torch.empty_like(products_GRL), torch.empty_like(products_GRL)
     read = (products_GRL, first_GR, lse_GR, grad_weights_GRL, dot_GR)
     numbers = (scale, softcap)
-    _call("softmax_block_gradient", *read, weights, grad, *products_GRL.shape, floats=numbers)
+    call("softmax_block_gradient", *read, weights, grad, *products_GRL.shape, floats=numbers)
     return weights, grad
 
 
-def _fit(x: Tensor, dtype: torch.dtype | None = None) -> bool:
+def fit(x: Tensor, dtype: torch.dtype | None = None) -> bool:
     """Whether it lies in memory as the functions read it: of one type, without gaps."""
-    known = x.dtype in SUFFIXES if dtype is None else x.dtype == dtype
+    known = x.dtype in FLOATS if dtype is None else x.dtype == dtype
     return known and x.is_contiguous() and library() is not None
 
 
 def _stride(gate: Tensor, up: Tensor) -> int | None:
     """From row to row of both, if they are rows of a whole; else None."""
-    if gate.dtype not in SUFFIXES or gate.dtype != up.dtype or library() is None:
+    if gate.dtype not in FLOATS or gate.dtype != up.dtype or library() is None:
         return None
     if gate.is_contiguous() and up.is_contiguous():
         return gate.shape[-1]
@@ -160,11 +161,11 @@ def _stride(gate: Tensor, up: Tensor) -> int | None:
     return gate.stride(0) if rows else None
 
 
-def _call(
+def call(
     name: str, first: Tensor, *others: Tensor | int | None, floats: tuple[float, ...] = ()
 ) -> None:
     """Call the function for the type of ``first``."""
-    called(f"{name}_{SUFFIXES[first.dtype]}", *map(_plain, (first, *others)), floats=floats)
+    called(f"{name}_{SUFFIXES[first.dtype]}", *map(plain, (first, *others)), floats=floats)
 
 
 def called(name: str, *arguments: object, floats: tuple[float, ...]) -> None:
@@ -173,7 +174,8 @@ def called(name: str, *arguments: object, floats: tuple[float, ...]) -> None:
     getattr(library(), name)(*arguments, threads, *map(ctypes.c_float, floats))
 
 
-def _plain(x: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
+def plain(x: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
+    """As C sees it: an address, or a whole number."""
     if isinstance(x, int):
         return ctypes.c_int64(x)
     return ctypes.c_void_p(None if x is None else x.data_ptr())

@@ -4,6 +4,7 @@
 #include "attention_gradient.h"
 #include "gated.h"
 #include "norms.h"
+#include "routing.h"
 #include "softmax.h"
 
 #define EXPORT(T, BITS)                                                                            \
@@ -45,26 +46,63 @@
         int64_t threads, float scale, float cap) {                                                 \
         Block block{heads, queries, keys, first, {scale, cap}};                                      \
         softmax_block_gradient(products, block, lse, grad_weights, dots, weights, grad, threads);  \
+    }                                                                                              \
+    extern "C" void gather_##BITS(const T *rows, const int64_t *place, const float *gates, T *out, \
+                                  int64_t tokens, int64_t top_k, int64_t width,                    \
+                                  int64_t threads) {                                               \
+        gather(rows, place, gates, out, tokens, top_k, width, threads);                            \
+    }                                                                                              \
+    extern "C" void gather_gradient_##BITS(                                                        \
+        const T *rows, const int64_t *place, const float *gates, const T *grad, T *grad_rows,      \
+        float *grad_gates, int64_t tokens, int64_t top_k, int64_t width, int64_t threads) {        \
+        gather_gradient(rows, place, gates, grad, grad_rows, grad_gates, tokens, top_k, width,     \
+                        threads);                                                                  \
+    }                                                                                              \
+    extern "C" void route_##BITS(const T *x, const float *weight, const float *bias,               \
+                                 float *scores, float *probs, float *lse, int64_t *chosen,         \
+                                 float *gates, int64_t rows, int64_t width, int64_t experts,       \
+                                 int64_t top_k, int64_t renormalise, int64_t threads, float cap) { \
+        Router router{experts, top_k, width, weight, bias, cap, renormalise != 0};                 \
+        route(router, x, scores, probs, lse, chosen, gates, rows, threads);                        \
+    }                                                                                              \
+    extern "C" void route_gradient_##BITS(                                                         \
+        const T *x, const float *weight, const float *scores, const float *probs,                  \
+        const int64_t *chosen, const float *grad_gates, const float *grad_lse, float *slopes,      \
+        T *grad_x, float *shares, int64_t count, int64_t rows, int64_t width, int64_t experts,     \
+        int64_t top_k, int64_t renormalise, int64_t threads, float cap) {                          \
+        Router router{experts, top_k, width, weight, nullptr, cap, renormalise != 0};              \
+        route_gradient(router, x, scores, probs, chosen, grad_gates, grad_lse, slopes, grad_x,     \
+                       shares, count, rows, threads);                                              \
     }
 
 EXPORT(float, 32)
 EXPORT(uint16_t, 16)
 
-#if defined(__AVX512BF16__)
-// `steps` are from row to row of the batch, head to head and token to token, for every tensor.
-static Heads heads_at(uint16_t *x, const int64_t *steps) {
-    return {x, steps[0], steps[1], steps[2]};
+extern "C" void sort_choices_64(const int64_t *expert, int64_t *token, int64_t *place,
+                                int64_t *counts, int64_t choices, int64_t top_k, int64_t experts,
+                                int64_t) {
+    sort_choices(expert, token, place, counts, choices, top_k, experts);
 }
 
-extern "C" void attention(const int64_t *sizes, const int32_t *first, float *lse, uint16_t **at,
-                          const int64_t (*steps)[3], int64_t threads, float scale, float cap) {
-    Job job{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], first, lse, {scale, cap}};
-    Heads *tensors[] = {&job.q,    &job.k,      &job.v,      &job.out,
-                        &job.grad, &job.grad_q, &job.grad_k, &job.grad_v};
-    for (int64_t i = 0; i < sizes[5]; i++) *tensors[i] = heads_at(at[i], steps[i]);
-    bool backward = sizes[5] > 4;
-    each_row(job.batch * job.kv_heads, job.tokens * job.size, threads, [&](int64_t item) {
-        if (backward)
+#if defined(__AVX512BF16__)
+// `x` [B, T, H + 2 N, K] holds the heads of queries, of keys and of values side by side, and so does
+// `grad_x`; `y` and `grad_y` [B, T, H, K] are what comes out. Without gradients it goes forward.
+extern "C" void attention(const int64_t *sizes, uint16_t *x, uint16_t *y, uint16_t *grad_y,
+                          uint16_t *grad_x, const int32_t *first, float *lse, const float *cos,
+                          const float *sin, int64_t turns, int64_t threads, float scale,
+                          float cap) {
+    int64_t batch = sizes[0], heads = sizes[1], kv = sizes[2], tokens = sizes[3], size = sizes[4];
+    int64_t wide = (heads + 2 * kv) * size, narrow = heads * size;
+    auto at = [=](uint16_t *p, int64_t head, int64_t token) {
+        return Heads{p ? p + head * size : p, tokens * token, size, token};
+    };
+    Job job{batch, heads, kv, tokens, size, first, lse, {scale, cap}, {cos, sin, turns}};
+    job.q = at(x, 0, wide), job.k = at(x, heads, wide), job.v = at(x, heads + kv, wide);
+    job.grad_q = at(grad_x, 0, wide), job.grad_k = at(grad_x, heads, wide);
+    job.grad_v = at(grad_x, heads + kv, wide);
+    job.out = at(y, 0, narrow), job.grad = at(grad_y, 0, narrow);
+    each_row(batch * kv, tokens * size, threads, [&](int64_t item) {
+        if (grad_y)
             Backward(job, item).run();
         else
             Forward(job, item).run();
