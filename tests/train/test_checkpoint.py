@@ -6,6 +6,7 @@ import errno
 import subprocess
 from collections import namedtuple
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
 from opencolossus.specs.errors import UserError
-from opencolossus.train import checkpoint, manifest
+from opencolossus.train import checkpoint, manifest, unwritten
 from opencolossus.train.checkpoint import Store, read_weights
 
 Usage = namedtuple("Usage", "total used free")
@@ -97,7 +98,7 @@ def test_a_full_disk_is_called_so_whatever_the_writer_said(store, monkeypatch):
         raise CheckpointException("", {0: (RuntimeError("unexpected pos 704 vs 598"), None)})
 
     monkeypatch.setattr(checkpoint, "save", short)
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 4096))
+    monkeypatch.setattr(unwritten.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 4096))
     store.save(2, tensors(2), {})
     with pytest.raises(UserError, match=r"the disk is full; the last intact one is"):
         store.wait()
@@ -159,3 +160,11 @@ def test_a_checkpoint_of_another_shape_is_refused_in_a_sentence(store):
         store.read_into(1, {"weights.a": torch.zeros(2, 2)})
     with pytest.raises(UserError, match=r"weights\.missing"):
         store.read_into(1, {"weights.missing": torch.zeros(2, 2)})
+
+
+def test_a_folder_that_cannot_be_made_ends_in_a_sentence(store):
+    save(store, 1)
+    rmtree(store.folder)
+    store.folder.write_text("not a folder")
+    with pytest.raises(UserError, match=r"step 2 cannot be written .* there is none before it"):
+        store.save(2, tensors(2), {})

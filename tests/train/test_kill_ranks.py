@@ -106,6 +106,55 @@ def test_a_hung_rank_ends_in_a_time_out_that_names_it(spec, tmp_path):
     assert "rank 1 did not answer after step" in said
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_another_rank_speaks_where_the_first_is_gone(spec, tmp_path, how):
+    """Rank 0 keeps the store that the others meet in, so they cannot ask it who is missing."""
+    run, gate = tmp_path / "run", Gate(tmp_path, 10)
+    launcher = start_by_command(spec, run, gate, "--layout", "tp=2", "--patience", "15")
+    wait_while_it_runs(lambda: last_step(run) >= 3, launcher)
+    first, other = ranks_of(launcher)
+    os.kill(first, how)
+    gate.open()
+    end = time.monotonic() + 100
+    while alive(other) and time.monotonic() < end:
+        time.sleep(0.2)
+    if alive(first):
+        os.kill(first, signal.SIGKILL)
+    said = launcher.communicate(timeout=60)[0]
+    assert launcher.returncode != 0
+    assert said.splitlines()[-1].startswith("colossus: rank 0 did not answer after step")
+    assert said.count("colossus:") == 1
+    assert "frame #0" not in said
+
+
+def test_processes_that_never_meet_say_so(spec, tmp_path):
+    alone = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    command = [sys.executable, "-m", "opencolossus", "train", str(spec), "--patience", "2"]
+    found = subprocess.run(
+        [*command, "--out", str(tmp_path / "run")],
+        env=ONE_THREAD | alone,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert found.returncode == 2
+    assert len(found.stderr.splitlines()) == 1
+    assert "the 2 processes of the run did not find each other" in found.stderr
+
+
+def start_by_command(spec: Path, out: Path, gate: Gate, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "opencolossus", "train", str(spec), "--out", str(out)]
+    launched = subprocess.Popen(
+        [*command, "--processes", "2", *options],
+        env=ONE_THREAD | gate.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    LAUNCHED.append(launched)
+    return launched
+
+
 def alive(pid: int) -> bool:
     """Whether a process is there and not just waiting to be buried."""
     try:

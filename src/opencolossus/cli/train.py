@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from opencolossus.cli.common import Sets, SpecPath, load
+from opencolossus.cli.common import Sets, SpecPath, extra, load
 from opencolossus.cli.train_options import (
     LayoutText,
     MetricsPort,
@@ -42,14 +42,17 @@ def train(
     The run's folder gets the tokenizer, checkpoints, log.jsonl and result.json. Ctrl-C or SIGTERM
     saves and ends; --resume goes on exactly there.
     """
+    description = load(spec, sets).description
     # Read when torch loads its OpenMP: threads that spin while they wait make a machine that
     # others use too ten times slower, and a quiet one no faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from opencolossus.train import processes as several
-    from opencolossus.train import world
-    from opencolossus.train.opening import Listeners
+    # Where a process died, the others tell of it in a sentence, not in pages of PyTorch's stack.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    with extra("train"):
+        from opencolossus.train import processes as several
+        from opencolossus.train import world
+        from opencolossus.train.opening import Listeners
 
-    description = load(spec, sets).description
     if (count := several.wanted(processes)) > 1:
         raise typer.Exit(several.start(count, sys.argv[1:]))
     folder = out or Path("runs") / description.run_folder
@@ -63,13 +66,18 @@ def train(
 
 
 def _said_once(description: Description, folder: Path, options: dict[str, Any]) -> Result:
-    """Run; of what goes wrong at all processes, the first one speaks."""
+    """Run; of what goes wrong at all processes, the first one speaks, or the first that is left."""
     from opencolossus.train import world
     from opencolossus.train.console import progress_on
     from opencolossus.train.run import train as run
+    from opencolossus.train.silent import LostError
 
     try:
         return run(description, folder, progress_on(sys.stderr), **options)
+    except LostError as lost:
+        if lost.speaks:
+            raise
+        raise typer.Exit(2) from None
     except UserError:
         if world.is_first():
             raise

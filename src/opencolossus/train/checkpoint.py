@@ -7,7 +7,6 @@ name is whole: it is written as ``.step-00000100.part`` and renamed when every b
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,24 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.files import flush
 from opencolossus.train import manifest, world
+from opencolossus.train.unwritten import first_cause, unwritten
 
 KEEP = 2
 """Checkpoints kept: the newest, and one to fall back on."""
 STATE = "state.json"
-_NOTHING_LEFT = 1 << 20  # bytes of free disk
 _NAME = re.compile(r"step-(\d{8,})")
 
 
 class Store:
-    """The checkpoints of one run."""
+    """The checkpoints of one run.
 
-    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+    Args:
+        folder: of the run.
+        warn: told of damaged checkpoints.
+        patience: seconds after which a process that does not answer is given up.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None], patience: float = 600.0) -> None:
         self.folder = folder / "checkpoints"
         self.warn = warn
         # Said by PyTorch for every save of a single process, where nothing is wrong.
@@ -49,7 +55,9 @@ class Store:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         # Writing goes on beside training, so its messages need a group of their own.
-        self._group = dist.new_group(backend="gloo") if world.size() > 1 else None
+        self._group = None
+        if world.size() > 1:
+            self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience))
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take a copy of everything now and write it in the background.
@@ -117,17 +125,21 @@ class Store:
             load(tensors, checkpoint_id=self.path(step), no_dist=world.size() == 1)
         except CheckpointException as error:
             raise UserError(
-                f"{self.path(step)} does not hold what this run needs: {_first_cause(error)}"
+                f"{self.path(step)} does not hold what this run needs: {first_cause(error)}"
             ) from None
 
     def _begin(self, step: int) -> Path:
-        part = self.folder / f".step-{step:08d}.part"
-        if world.rank() == 0:
+        world.first_does(lambda: self._clear(step))
+        return self.folder / f".step-{step:08d}.part"
+
+    def _clear(self, step: int) -> None:
+        """Take away what a killed save left."""
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left in self.folder.glob(".*.part"):
-                shutil.rmtree(left, ignore_errors=True)
-        world.from_first(None)
-        return part
+        except OSError as error:
+            raise unwritten(self.folder, step, self.steps(), error) from None
+        for left in self.folder.glob(".*.part"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _write(
         self, part: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
@@ -138,9 +150,9 @@ class Store:
             if world.rank() == 0:
                 self._publish(part, step)
         except (OSError, CheckpointException) as error:
-            said = self._why_not(step, error)
+            said = unwritten(self.folder, step, self.steps(), error)
             shutil.rmtree(part, ignore_errors=True)
-            raise UserError(said) from None
+            raise said from None
 
     def _seal(self, part: Path, state: dict[str, Any]) -> None:
         mine = {p.name: manifest.digest(p) for p in part.glob(f"__{world.rank()}_*.distcp")}
@@ -181,18 +193,6 @@ class Store:
         own = manifest.fault(path, names[world.rank() :: world.size()])
         return next((fault for fault in _gather(own) if fault), None)
 
-    def _why_not(self, step: int, error: BaseException) -> str:
-        cause = _first_cause(error)
-        left = self.steps()
-        intact = (
-            f"the last intact one is {self.path(left[0])}" if left else "there is none before it"
-        )
-        full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
-        # PyTorch's own writer only tells that its file is shorter than it should be.
-        full = full or shutil.disk_usage(self.folder).free < _NOTHING_LEFT
-        what = "the disk is full" if full else str(cause)
-        return f"the checkpoint of step {step} cannot be written to {self.folder}: {what}; {intact}"
-
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     """All weights and buffers of a checkpoint, whole, in fp32, by the network's own names.
@@ -219,9 +219,3 @@ def _gather(value: str | None) -> list[str]:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    if isinstance(error, CheckpointException) and error.failures:
-        return next(iter(error.failures.values()))[0]
-    return error

@@ -44,7 +44,8 @@ def train(
     description.run.told_data()
     with ExitStack() as stack:
         stack.enter_context(world.leaving())
-        start.connect(patience)
+        with silent.meeting():
+            start.connect(patience)
         shown = shown if world.rank() == 0 else Silent()
         with silent.named(lambda: "before the first step"):
             chosen, groups = start.start(description, layout, patience, shown.note)
@@ -53,7 +54,7 @@ def train(
             world.first_does(lambda: claim(folder, description, resume, shown))
             stack.enter_context(shown)
             data = setup.read_data(description, folder, shown)
-            training = setup.build(description, folder, data, chosen, groups, shown)
+            training = setup.build(description, folder, data, chosen, groups, shown, patience)
             world.first_does(lambda: describe(folder, description))
             stack.callback(fused.switch, "off")
             stack.callback(training.store.close)

@@ -99,6 +99,7 @@ def build(
     layout: Layout,
     groups: Groups,
     progress: Progress,
+    patience: float,
 ) -> Training:
     """The network and all that trains it, at the newest sound checkpoint if there is one.
 
@@ -107,7 +108,7 @@ def build(
     """
     model, run = description.model, description.run
     device = start.device()
-    store = Store(folder, progress.note)
+    store = Store(folder, progress.note, patience)
     newest = store.newest_sound()
     if newest is None and store.steps():
         raise UserError(f"no checkpoint in {store.folder} is sound; start anew with another --out")

@@ -28,7 +28,12 @@ def expected() -> int:
 
 def is_first() -> bool:
     """Whether this is the process that speaks for all."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return given_rank() == 0
+
+
+def given_rank() -> int:
+    """Number that this process was started with, known before it joins the others."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def restarted() -> bool:
