@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,24 +46,9 @@ def waits() -> int:
     return sum(calls(name) for name in WAITS)
 
 
-class Stream:
-    """The only one there is; everything on it is done at once."""
-
-    device_index = cuda_stream = 0
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        return None
-
-    def synchronize(self) -> None:
-        """Nothing is pending."""
-
-    wait_stream = wait_event = lambda self, other: None
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        return None
+def _compile_with(backend: str) -> Any:
+    compile_ = torch.compile
+    return lambda model=None, **options: compile_(model, **{**options, "backend": backend})
 
 
 def _install() -> None:
@@ -83,9 +68,10 @@ def _install() -> None:
         "max_memory_allocated": lambda device=None: DEVICE.simulated_most_memory(),
         "get_rng_state": lambda device=None: torch.get_rng_state(),
         "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
-        "current_stream": lambda device=None: Stream(),
+        "current_stream": lambda device=None: torch.accelerator.current_stream(),
+        "set_stream": lambda stream: None,
+        "stream": lambda stream: nullcontext(),
         "synchronize": lambda device=None: None,
-        "Stream": Stream,
     }
     for name, answer in answers.items():
         setattr(torch.cuda, name, answer)
@@ -94,7 +80,7 @@ def _install() -> None:
     torch._C._cuda_maybeExchangeDevice = lambda device: 0  # type: ignore[attr-defined]
     backend = os.environ.get("SIMULATED_COMPILER")
     if backend:
-        torch.compile = partial(torch.compile, backend=backend)
+        torch.compile = _compile_with(backend)
 
 
 _install()

@@ -11,6 +11,7 @@ from opencolossus.specs import catalog
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.document import Description
 from opencolossus.specs.failures import Failures
+from opencolossus.specs.gpu_names import by_driver_name
 from opencolossus.specs.hardware import Fabric, Gpu, Node
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
@@ -130,12 +131,12 @@ def has_gpus() -> bool:
 def _gpu_node() -> Node | None:
     """A server of the catalog with the GPUs that nvidia-smi lists, if it lists any we know."""
     names = _gpus()
-    if not names:
+    gpu = by_driver_name(names[0]) if names else None
+    if gpu is None:
         return None
     for entry in catalog.names("nodes"):
         node: Node = catalog.entry("nodes", entry)
-        key = node.gpu.name.replace("NVIDIA ", "").split()[0]
-        if key and key in names[0]:
+        if node.gpu.name == gpu.name:
             count = len(names)
             return node.model_copy(update={"name": NAME, "gpus": count, "scale_up_domain": count})
     return None

@@ -75,8 +75,8 @@ class Energy:
         self._meter = meter if all(world.gather(meter is not None)) else None
         self._group, self._device = group, device
         self._before = self._meter.joules() if self._meter else 0.0
-        self.total = 0.0
-        """J, in all that ``spent`` told."""
+        self.total: float | None = 0.0
+        """J, in all that ``spent`` told; None from the first step whose energy is not known."""
 
     def spent(self) -> float | None:
         """J since the last call, or None; every process calls this alike."""
@@ -87,8 +87,10 @@ class Energy:
         self._before = now
         found = float(all_sum(mine, self._group))
         if not math.isfinite(found):
+            self.total = None
             return None
-        self.total += found
+        if self.total is not None:
+            self.total += found
         return found
 
 

@@ -148,8 +148,9 @@ class Engine:
         self.peers.add_up([nats, *loads, *grads])
 
     def _count(self, batches: Sequence[Batch]) -> Counts:
-        valid = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
-        seen = sum(batch.tokens.numel() for batch in batches)
-        both = all_sum(torch.tensor([valid, seen], device=self.device), self.groups.data)
+        valid = torch.stack([(batch.targets != IGNORED).sum() for batch in batches]).sum()
+        seen = valid.new_tensor(sum(batch.tokens.numel() for batch in batches))
+        both = all_sum(torch.stack((valid, seen)), self.groups.data)
         self.peers.add_up([both])
-        return Counts(max(int(both[0]), 1), int(both[1]))
+        counts: list[int] = both.tolist()
+        return Counts(max(counts[0], 1), counts[1])

@@ -110,6 +110,10 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
     gpu = next(iter(machine.pools.values())).node.gpu
     on_cpu = training.device.type == "cpu"
     peak = gpu.flops[precision] if on_cpu else gpu_flops(training.device, training.dtype)
+    if not on_cpu and gpu.name.startswith("CPU"):
+        name = torch.cuda.get_device_name(training.device)
+        shown.note(f"no prediction: the catalog does not know the GPU {name}")
+        return None, peak
     found = predict(training.description, precision, training.compiled, machine, training.layout)
     if isinstance(found, str):
         shown.note(f"no prediction: {found}")

@@ -7,9 +7,9 @@ import torch
 from opencolossus.grok import fused
 from opencolossus.plan import mode
 from opencolossus.plan.mode import Compiling
-from opencolossus.specs import catalog
 from opencolossus.specs.errors import UserError
-from opencolossus.specs.hardware import Gpu, Precision
+from opencolossus.specs.gpu_names import by_driver_name
+from opencolossus.specs.hardware import Precision
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Run
 from opencolossus.train import probe
@@ -76,10 +76,7 @@ def stays_fp32(name: str) -> bool:
 
 def gpu_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     """Dense peak of the GPU by the catalog, in FLOP/s; None where it does not know the name."""
-    name = torch.cuda.get_device_name(device)
-    for entry in catalog.names("gpus"):
-        gpu: Gpu = catalog.entry("gpus", entry)
-        key = gpu.name.replace("NVIDIA ", "").split()[0]
-        if key in name:
-            return gpu.flops.get("bf16" if dtype == torch.bfloat16 else "fp32")
-    return None
+    gpu = by_driver_name(torch.cuda.get_device_name(device))
+    if gpu is None:
+        return None
+    return gpu.flops.get("bf16" if dtype == torch.bfloat16 else "fp32")

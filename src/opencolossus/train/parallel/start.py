@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from opencolossus.specs.document import Description
+from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Layout
 from opencolossus.train import world
 from opencolossus.train.machine import measure
@@ -24,10 +25,19 @@ PATIENCE = 600.0
 
 
 def device() -> torch.device:
-    """The device of this process: its own GPU where there are any, else the CPU."""
+    """The device of this process: its own GPU where there are any, else the CPU.
+
+    Raises:
+        UserError: the node has fewer GPUs than processes.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    index = int(os.environ.get("LOCAL_RANK", "0"))
+    index, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= gpus:
+        raise UserError(
+            f"process {index + 1} of this node has no GPU: there are {gpus}; start at most {gpus} "
+            f"processes on each node (torchrun --nproc-per-node {gpus})"
+        )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 
