@@ -228,7 +228,9 @@ def sort_choices(experts_NJ: Tensor, experts: int) -> tuple[Tensor, Tensor, Tens
     order_M = expert_M.argsort(stable=True)
     rows = torch.arange(len(order_M), device=order_M.device)
     place_NJ = torch.empty_like(order_M).scatter_(0, order_M, rows).view_as(experts_NJ)
-    return order_M // experts_NJ.shape[1], place_NJ, torch.bincount(expert_M, minlength=experts)
+    # Where each expert's rows begin. A count by `bincount` would have the host wait for a GPU.
+    begins = torch.searchsorted(expert_M[order_M], torch.arange(experts + 1, device=rows.device))
+    return order_M // experts_NJ.shape[1], place_NJ, begins.diff()
 
 
 @twin(routing.gather_sum)
