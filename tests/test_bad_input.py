@@ -51,3 +51,27 @@ def test_a_missing_file_is_named_by_every_verb(tmp_path: Path, verb: str) -> Non
     assert out.returncode == 2
     assert out.stderr.strip() == "colossus: nowhere.yaml: no such file"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("train", "ok.yaml"), ("export", ".", "--out", "x")],
+    ids=lambda words: words[0],
+)
+def test_without_torch_the_extra_that_brings_it_is_named(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "ok.yaml").write_text(WHOLE)
+    code = "import sys; sys.modules['torch'] = None; from opencolossus.cli import main; main()"
+    command = [sys.executable, "-c", code, *words]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert out.returncode == 2, out.stderr
+    assert "needs the package torch" in out.stderr
+    assert "pip install 'opencolossus[" in out.stderr
+
+
+def test_a_cluster_for_one_seed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ok.yaml").write_text(WHOLE)
+    out = colossus(tmp_path, "simulate", "ok.yaml", "--on", "dask://nowhere:1")
+    assert out.returncode == 2
+    assert "--runs 2 or more" in out.stderr

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from opencolossus.cli.common import console
+from opencolossus.cli.completion import entries
 
 
 class What(StrEnum):
@@ -37,6 +38,7 @@ def calibrate(
     run: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="FOLDER",
             help="A folder of 'colossus train' on a CPU, may be repeated: fit this machine's speed "
             "and the trainer's mode to what it took.",
             show_default=False,
@@ -47,7 +49,12 @@ def calibrate(
         typer.Option("--quick", help="Keep the shipped intervals instead of leaving sources out."),
     ] = False,
     gpu: Annotated[
-        str, typer.Option(help="For power: the catalog's name of this machine's GPU.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="For power: the catalog's name of this machine's GPU.",
+            autocompletion=entries("gpus"),
+        ),
     ] = "h100-sxm",
     index: Annotated[int, typer.Option(min=0, help="For power: which GPU of the machine.")] = 0,
     seconds: Annotated[float, typer.Option(min=1, help="For power: how long to observe.")] = 120.0,

@@ -7,14 +7,27 @@ from typing import Annotated
 import typer
 
 from opencolossus.cli.common import AsJson, console
+from opencolossus.cli.completion import kinds, names_of_kind
 
 
 def catalog(
     kind: Annotated[
-        str | None, typer.Argument(help="gpus, nodes, models, sites, ...", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help="gpus, nodes, models, sites, ...",
+            show_default=False,
+            autocompletion=kinds,
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(help="One entry: h100-sxm, grok-1, ...", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="One entry: h100-sxm, grok-1, ...",
+            show_default=False,
+            autocompletion=names_of_kind,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

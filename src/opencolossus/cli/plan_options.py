@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from opencolossus.cli.completion import entries, targets
+
 Day = Annotated[
     str | None,
     typer.Option(
@@ -28,8 +30,10 @@ Gpus = Annotated[
 SoftwareName = Annotated[
     str | None,
     typer.Option(
+        metavar="NAME",
         help="Training software ('colossus catalog software'); by year and GPU if left out.",
         show_default=False,
+        autocompletion=entries("software"),
     ),
 ]
 Schedules = Annotated[
@@ -45,8 +49,10 @@ Page = Annotated[
 Launch = Annotated[
     str | None,
     typer.Option(
+        metavar="TRAINER",
         help="Print the arguments for megatron, torchtitan or colossus instead.",
         show_default=False,
+        autocompletion=targets,
     ),
 ]
 Network = Annotated[

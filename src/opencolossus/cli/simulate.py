@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opencolossus.cli.common import AsJson, Sets, SpecPath, console, load
+from opencolossus.specs.errors import UserError
 
 if TYPE_CHECKING:
     from opencolossus.twin.record import Record
@@ -52,6 +53,8 @@ def simulate(
 
     Writes the record (Parquet), a summary and a page (index.html) into one folder, all or none.
     """
+    if on is not None and runs == 1:
+        raise UserError(f"--on {on} plays several seeds; give --runs 2 or more")
     from opencolossus.report import page, simulation_page, simulation_story
 
     page.plotly()  # what is missing should be told before hours of playing
