@@ -22,6 +22,8 @@ KINDS: dict[str, Kind] = {
     "fp8": "8",
     "fp4": "4",
 }
+Columns = dict[str, float]
+"""Numbers of a machine or of a code, by name."""
 EVERYWHERE = 1e15  # a pod without an end
 
 
@@ -51,11 +53,10 @@ def machine(
     if precision not in gpu.flops:
         known = ", ".join(gpu.flops)
         raise UserError(f"run.precision: {gpu.name} has no {precision} peak; known: {known}")
-    _, reach, _ = calibrations.reach_of(calibration, gpu.name)
-    low = {"16": reach.matrix16, "8": reach.matrix8, "4": reach.matrix4}[KINDS[precision]]
     measured = calibration.fabrics.get(fabric.kind, 1.0)
     nic = node.nics * node.nic_bandwidth / node.gpus
     return Machine.make(
+        **_reach(calibration, gpu.name, precision),
         peak16=peak16(gpu, precision),
         peak=gpu.flops[precision],
         memory=gpu.memory,
@@ -71,18 +72,25 @@ def machine(
         oversubscription=fabric.oversubscription,
         tiers=tiers,
         hop=fabric.latency,
-        matrix16=reach.matrix16,
-        matrix=low,
-        fill=reach.fill,
-        flash1=reach.flash1 or reach.matrix16,
-        flash2=reach.flash2 or reach.matrix16,
-        flash3=reach.flash3 or reach.matrix16,
-        attention_start=reach.attention_start,
-        reach=reach.memory,
         link_reach=calibration.link,
         clock=np.asarray(clock, dtype=np.float64),
         memory_clock=np.asarray(memory_clock, dtype=np.float64),
     )
+
+
+def _reach(calibration: Calibration, gpu: str, precision: Precision) -> Columns:
+    """What share of its peaks a GPU of this architecture reaches."""
+    _, reach, _ = calibrations.reach_of(calibration, gpu)
+    return {
+        "matrix16": reach.matrix16,
+        "matrix": {"16": reach.matrix16, "8": reach.matrix8, "4": reach.matrix4}[KINDS[precision]],
+        "fill": reach.fill,
+        "flash1": reach.flash1 or reach.matrix16,
+        "flash2": reach.flash2 or reach.matrix16,
+        "flash3": reach.flash3 or reach.matrix16,
+        "attention_start": reach.attention_start,
+        "reach": reach.memory,
+    }
 
 
 def code(
@@ -107,49 +115,83 @@ def code(
         known = ", ".join(calibration.eras)
         raise UserError(f"software {software.name}: era {software.era!r} is not one of {known}")
     wide = precision in ("fp32", "tf32")
-    era: Era = calibration.eras[software.era]
     return Code.make(
-        flash=float(software.flash_attention and (software.capped_attention or not capped)),
-        stream=2.0 if software.fp32_between or not wide else 4.0,
-        gate_forward=0.0 if wide else software.gate_bytes[0],
-        gate_backward=0.0 if wide else software.gate_bytes[1],
-        query_block=software.query_block or 0,
-        score_forward=software.score_bytes[0],
-        score_backward=software.score_bytes[1],
-        score_kept=software.score_bytes[2],
-        muon=float(optimiser == "muon"),
-        kernel=software.attention_kernel,
-        sequence_parallel=float(software.sequence_parallel),
-        gradient=float(software.gradient_bytes),
-        adds_apart=float(software.adds_apart),
-        overlap_gradients=float(software.overlap_gradients),
-        overlap_weights=float(software.overlap_weights),
-        overlap_sends=float(software.overlap_sends),
-        selective=-1.0 if software.selective_share is None else software.selective_share,
-        selective_keeps=software.selective_keeps,
-        width=4.0 if wide else 2.0,
-        frozen=software.frozen_bytes,
-        logits=software.logits_at_once or 0,
-        norm_kept=software.kept_beside[0],
-        inner_kept=software.kept_beside[1],
-        expert_slack=1.0 if wide else software.expert_slack,
-        staged=float(software.staged_checkpoints),
-        framework=software.framework_memory,
+        **_attention(software, capped),
+        **_traffic(software, wide),
+        **_memory(software, wide),
+        **_exchange(software),
+        **_of_era(calibration.eras[software.era], software),
         low=float(KINDS[precision] != "16"),
         compiled=float(software.compiled),
         captured=float(software.captured),
-        gathers_context=float(software.context_exchange == "gather"),
-        overlap_experts=float(software.overlap_experts),
-        ports=software.gather_ports or 0,
-        deduplicates=float(software.deduplicated_dispatch),
-        elementwise=era.elementwise,
-        routing=era.routing,
-        gap=era.gap,
-        expert_gap=era.expert_gap,
-        attention=era.attention,
-        tensor_overlap=era.tensor_overlap * software.overlap_tensor,
-        dispatch=era.dispatch,
-        step_gap=era.step_gap,
+        muon=float(optimiser == "muon"),
         jitter=calibration.jitter,
         imbalance=imbalance,
     )
+
+
+def _attention(software: Software, capped: bool) -> Columns:
+    """Whether scores are written, by which kernel, and what that moves."""
+    return {
+        "flash": float(software.flash_attention and (software.capped_attention or not capped)),
+        "kernel": software.attention_kernel,
+        "query_block": software.query_block or 0,
+        "score_forward": software.score_bytes[0],
+        "score_backward": software.score_bytes[1],
+        "score_kept": software.score_bytes[2],
+    }
+
+
+def _traffic(software: Software, wide: bool) -> Columns:
+    """Bytes of an element, in 32 bits where the run is ``wide``."""
+    return {
+        "width": 4.0 if wide else 2.0,
+        "stream": 2.0 if software.fp32_between or not wide else 4.0,
+        "gate_forward": 0.0 if wide else software.gate_bytes[0],
+        "gate_backward": 0.0 if wide else software.gate_bytes[1],
+        "gradient": float(software.gradient_bytes),
+        "adds_apart": float(software.adds_apart),
+    }
+
+
+def _memory(software: Software, wide: bool) -> Columns:
+    """What lies in memory beside the least."""
+    return {
+        "selective": -1.0 if software.selective_share is None else software.selective_share,
+        "selective_keeps": software.selective_keeps,
+        "frozen": software.frozen_bytes,
+        "logits": software.logits_at_once or 0,
+        "norm_kept": software.kept_beside[0],
+        "inner_kept": software.kept_beside[1],
+        "expert_slack": 1.0 if wide else software.expert_slack,
+        "staged": float(software.staged_checkpoints),
+        "framework": software.framework_memory,
+    }
+
+
+def _exchange(software: Software) -> Columns:
+    """How ranks exchange, and what runs beside it."""
+    return {
+        "sequence_parallel": float(software.sequence_parallel),
+        "overlap_gradients": float(software.overlap_gradients),
+        "overlap_weights": float(software.overlap_weights),
+        "overlap_sends": float(software.overlap_sends),
+        "overlap_experts": float(software.overlap_experts),
+        "gathers_context": float(software.context_exchange == "gather"),
+        "ports": software.gather_ports or 0,
+        "deduplicates": float(software.deduplicated_dispatch),
+    }
+
+
+def _of_era(era: Era, software: Software) -> Columns:
+    """Fitted constants."""
+    return {
+        "elementwise": era.elementwise,
+        "routing": era.routing,
+        "gap": era.gap,
+        "expert_gap": era.expert_gap,
+        "attention": era.attention,
+        "tensor_overlap": era.tensor_overlap * software.overlap_tensor,
+        "dispatch": era.dispatch,
+        "step_gap": era.step_gap,
+    }
