@@ -66,6 +66,8 @@ def test_they_hold_more_and_send_less_far_than_full_sharding() -> None:
     assert np.all(pricing.memory(hybrid) >= pricing.memory(fully))
     seconds = [pricing.price(some, 700.0, 512).seconds for some in (hybrid, fully)]
     assert np.mean(seconds[0] < seconds[1]) > 0.5
-    every = pricing.price(layouts, 700.0, 512).seconds
+    at = pricing.machine(700.0, 512)
+    every = pricing.price(layouts, 700.0, 512, replace(at, nic=at.nic / 4)).seconds
     sharded, grouped = layouts.zero == 3, layouts.shard_group > 0
-    assert every[grouped].min() < every[sharded & ~grouped].min()
+    best = every[sharded & ~grouped].min()
+    assert every[grouped].min() < best, "a network slower than the links inside a server"

@@ -134,20 +134,24 @@ def test_constants_belong_to_parts_and_eras_only(table: Measured) -> None:
         value = constants.value_of(base, constant)
         assert constant.kind.low <= value * (1 + 1e-9)
         assert value <= constant.kind.high * (1 + 1e-9)
-    assert len(known) <= 23
+    assert len(known) <= 22
 
 
 def test_rows_kept_apart_are_strangers_to_every_fit(table: Measured) -> None:
-    """No row and no source of theirs is in the table that constants are fitted to."""
+    """No row of theirs is in the table that constants are fitted to; and no source, or no model of
+    that source."""
     apart = unseen.findings(calibration.shipped())
     assert not apart.measured.unusable
-    assert len(apart.measured) >= 70
+    assert [int(apart.of(g).sum()) for g in ("looked at", "kept back", "fresh")] == [39, 39, 65]
     assert not set(apart.measured.keys) & set(table.keys)
-    assert not set(apart.measured.sources) & set(table.sources)
+    pairs = set(zip(table.sources, table.models, strict=True))
+    assert not pairs & set(zip(apart.measured.sources, apart.measured.models, strict=True))
+    first = ~apart.of("fresh")
+    assert not set(np.array(apart.measured.sources)[first]) & set(table.sources)
     assert set(apart.addresses) == set(apart.measured.sources)
     assert all(apart.addresses.values())
     assert accuracy.summary("unseen", apart.errors).median < 0.15
-    assert apart.covered({}) == 1.0
+    assert apart.covered(dict.fromkeys(accuracy.KINDS, 1e9), "fresh") == 1.0
 
 
 def test_runs_that_died_for_want_of_memory_do_not_fit() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.plan import calibrate
+from opencolossus.plan.familiar import ADAPTERS, DENSE, EXPERTS, Aspects
 from opencolossus.plan.measured import Measured
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
@@ -21,6 +22,7 @@ from opencolossus.step.columns import Array
 COVERED = 0.90
 FEWEST = 20
 """Rows below which a class of rows takes its interval from all rows."""
+KINDS = (DENSE, EXPERTS, ADAPTERS)
 FITS = 0.98
 """Share of rows that ran and must fit in memory by the law."""
 
@@ -83,8 +85,22 @@ def leave_out(
 
 
 def kinds(measured: Measured) -> NDArray[np.str_]:
-    """Class of each row that shares an interval: dense models, and models with experts."""
-    return np.where(np.asarray(measured.shape.experts) > 0, "experts", "dense")
+    """Class of each row that shares an interval: dense models, models with experts, adapters."""
+    kind = np.where(np.asarray(measured.shape.experts) > 0, EXPERTS, DENSE)
+    return np.where(np.asarray(measured.shape.trained) < 1, ADAPTERS, kind)
+
+
+def aspects(measured: Measured) -> list[Aspects]:
+    """What the interval of each row depends on."""
+    columns = (
+        measured.architectures,
+        [software.name for software in measured.software],
+        measured.eras,
+        [str(kind) for kind in kinds(measured)],
+        measured.precisions,
+        [float(length) for length in measured.shape.sequence],
+    )
+    return [Aspects(*row) for row in zip(*columns, strict=True)]
 
 
 def half_width(errors: Array) -> float:
@@ -94,21 +110,13 @@ def half_width(errors: Array) -> float:
     return float(np.exp(np.sort(np.abs(errors))[rank - 1]))
 
 
-def intervals(measured: Measured, near: Array, far: Array) -> dict[str, float]:
-    """Half-widths of 90 % intervals by class: from sources left out, and collections left out."""
-    found = widths(measured, near)
-    return found | {
-        f"{kind} far": max(width, found[kind]) for kind, width in widths(measured, far).items()
-    }
-
-
-def widths(measured: Measured, errors: Array) -> dict[str, float]:
-    """Half-width by class; all rows tell that of a class with few."""
+def intervals(measured: Measured, left_out: Array) -> dict[str, float]:
+    """Half-width by class from sources left out; all rows tell that of a class with few."""
     found = {}
-    for kind in ("dense", "experts"):
+    for kind in KINDS:
         mine = kinds(measured) == kind
         chosen = mine if mine.sum() >= FEWEST else np.ones(len(measured), dtype=bool)
-        found[kind] = half_width(errors[chosen])
+        found[kind] = half_width(left_out[chosen])
     return found
 
 
@@ -118,7 +126,7 @@ def coverage(measured: Measured, errors: Array, groups: Sequence[str]) -> float:
     inside = np.zeros(len(measured), dtype=bool)
     for name in set(groups):
         mine = names == name
-        for kind in ("dense", "experts"):
+        for kind in KINDS:
             rows = mine & (of == kind)
             others = ~mine & (of == kind)
             if not rows.any():

@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opencolossus.plan import compare, idle, lattice, survive, trust
 from opencolossus.plan.assumptions import assumptions
 from opencolossus.plan.bill import bill
+from opencolossus.plan.familiar import DENSE, EXPERTS, Aspects
 from opencolossus.plan.fleet import Fleet
+from opencolossus.plan.machines import KINDS
 from opencolossus.plan.parts import Part, parts_of
 from opencolossus.plan.plan import Interval, MemoryParts, Plan, PoolShare, StepParts
 from opencolossus.plan.pricing import Pricing
 from opencolossus.power.caps import speed_at_cap
+from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Fact
 from opencolossus.specs.run import Run
-from opencolossus.specs.scales import DAY
 from opencolossus.specs.software import Calibration
+from opencolossus.specs.units import DAY
 from opencolossus.step.law import Cost
 from opencolossus.step.memory import Memory
 
 if TYPE_CHECKING:
     from opencolossus.plan.joint import Found
 
+PRECISIONS = {"8": "fp8", "4": "fp4"}
+"""As tables of measurements name them; 16 bits are all the same."""
 RESTS = "A kind of GPU gets no work"
 STEP_PARTS = tuple(name for name in StepParts.model_fields)
 MEMORY_PARTS = tuple(name for name in MemoryParts.model_fields if name not in ("total", "limit"))
@@ -94,11 +99,18 @@ def _job(parts: Sequence[Part], run: Run) -> Job:
 def _interval(
     description: Description, job: Job, pricing: Pricing, calibration: Calibration
 ) -> Interval:
-    gpu, sparse = pricing.pool.node.gpu.name, description.model.experts > 0
-    each, sequence, software = job.tokens / job.gpus, description.run.sequence, pricing.software
-    return trust.interval(
-        calibration, gpu, software.name, sparse, job.gpus, each, sequence, job.step_time
+    gpu, software = pricing.pool.node.gpu.name, pricing.software
+    architecture, _, _ = calibrations.reach_of(calibration, gpu)
+    run = Aspects(
+        architecture=architecture,
+        software=software.name,
+        era=software.era,
+        kind=EXPERTS if description.model.experts > 0 else DENSE,
+        precision=PRECISIONS.get(KINDS[description.run.precision], "bf16"),
+        sequence=description.run.sequence,
     )
+    each = job.tokens / job.gpus
+    return trust.interval(calibration, gpu, run, job.gpus, each, job.step_time)
 
 
 def _work(

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.plan.constants import Constant, constants, holds_for, value_of, with_values
+from opencolossus.plan.familiar import Aspects
 from opencolossus.plan.measured import Measured
-from opencolossus.specs.software import Calibration
+from opencolossus.specs.software import Calibration, MeasuredRun
 from opencolossus.step.columns import Array
 
 PULL = 0.06
@@ -128,21 +129,23 @@ def row_weights(measured: Measured) -> Array:
 
 
 def stamped(
-    fitted: Calibration, measured: Measured, table: Path, errors: Array, intervals: dict[str, float]
+    fitted: Calibration,
+    measured: Measured,
+    aspects: Sequence[Aspects],
+    table: Path,
+    errors: Array,
 ) -> Calibration:
     """Add the day, the table and the residuals of a fit."""
     digest = hashlib.sha256(table.read_bytes()).hexdigest()[:12]
+    tokens = measured.layouts.batch * measured.shape.sequence / measured.layouts.gpus
     runs = {
-        (a, m, float(g), round(float(t)), float(s), software.name)
-        for a, m, g, t, s, software in zip(
-            measured.architectures,
-            measured.models,
-            measured.layouts.gpus,
-            measured.layouts.batch * measured.shape.sequence / measured.layouts.gpus,
-            measured.shape.sequence,
-            measured.software,
-            strict=True,
+        MeasuredRun(
+            model=measured.models[i],
+            gpus=float(measured.layouts.gpus[i]),
+            tokens=round(float(tokens[i])),
+            **one._asdict(),
         )
+        for i, one in enumerate(aspects)
     }
     return fitted.model_copy(
         update={
@@ -151,7 +154,6 @@ def stamped(
             "sources": len(set(measured.sources)),
             "residual": float(np.median(np.abs(np.expm1(errors)))),
             "table": f"{table.name} sha256:{digest}",
-            "interval": intervals,
             "measured": tuple(sorted(runs)),
         }
     )

@@ -8,6 +8,7 @@ from opencolossus.plan import accuracy, measured, memory_cases, rows
 from opencolossus.plan import calibrate as fitting
 from opencolossus.plan import unseen as kept_apart
 from opencolossus.plan.accuracy import Progress
+from opencolossus.plan.familiar import ADAPTERS, ELSEWHERE
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.memory_cases import MemoryFindings
 from opencolossus.plan.unseen import Unseen
@@ -64,14 +65,16 @@ def calibrate(table: Path | None, quick: bool, progress: Progress | None = None)
     found = _load(path, base)
     fitted = fitting.fit(found, base)
     errors = accuracy.log_errors(found, fitted)
-    intervals = dict(base.interval)
-    if not quick:
-        near = accuracy.leave_out(found, fitted, found.sources, progress)
-        far = accuracy.leave_out(found, fitted, found.families(), progress)
-        intervals = accuracy.intervals(found, near, far)
-        if table is None:
-            intervals = unseen(fitted).widened(intervals)
-    return fitting.stamped(fitted, found, path, errors, intervals)
+    made = fitting.stamped(fitted, found, accuracy.aspects(found), path, errors)
+    if quick:
+        return made
+    left_out = accuracy.leave_out(found, fitted, found.sources, progress)
+    intervals = accuracy.intervals(found, left_out)
+    intervals |= {ELSEWHERE: base.interval.get(ELSEWHERE, 1.0)}
+    if table is None:
+        adapters = left_out[accuracy.kinds(found) == ADAPTERS]
+        intervals = unseen(made).widened(intervals, adapters)
+    return made.model_copy(update={"interval": intervals})
 
 
 def _load(table: Path | None, constants: Calibration) -> Measured:

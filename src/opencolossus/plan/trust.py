@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import math
 
+from opencolossus.plan.familiar import Aspects, measured_before, width
 from opencolossus.plan.plan import Interval
 from opencolossus.specs import calibration as calibrations
-from opencolossus.specs.software import Calibration, OwnRuns
+from opencolossus.specs.software import Calibration, MeasuredRun, OwnRuns
 
 PER_DOUBLING = 0.05
 """Widening of an interval's half-width for each doubling of GPUs beyond the nearest measured run
 (assumed: the table has few runs above 4,096 GPUs)."""
 UNMEASURED = 1.5
 """Exponent of the interval for a GPU that nobody measured a training run on (assumed)."""
-WIDEST = 2.0
-"""Where a calibration tells no interval."""
 REACH = 4.0
 """A run with up to four times the GPUs of the nearest measured one, and the tokens of the longest
 measured sequence, does not count as extrapolated."""
 
 
 def interval(
-    calibration: Calibration,
-    gpu: str,
-    software: str,
-    experts: bool,
-    gpus: int,
-    tokens: float,
-    sequence: float,
-    step_time: float,
+    calibration: Calibration, gpu: str, run: Aspects, gpus: int, tokens: float, step_time: float
 ) -> Interval:
     """The 90 % interval of a step time on ``gpus`` GPUs with ``tokens`` per GPU and step.
 
-    It is that of rows left out of the fit where ``software`` was measured, and the architecture at
-    such a size; else that of rows which no fit ever knew.
+    It is the wider, the more of ``run`` was never measured (`plan.familiar`), and widens with each
+    doubling of GPUs beyond the nearest measured run.
     """
     own = calibration.own_runs
     if own is not None and gpu.startswith("CPU"):
         return _own(own, gpu, gpus, step_time)
-    kind = "experts" if experts else "dense"
-    architecture, _, known = calibrations.reach_of(calibration, gpu)
-    runs = [run for run in calibration.measured if run[0] == architecture]
+    _, _, known = calibrations.reach_of(calibration, gpu)
+    runs = [one for one in calibration.measured if one.architecture == run.architecture]
+    half = math.exp(width(calibration.interval, run.kind, measured_before(calibration).new(run)))
     if not known or not runs:
-        wide = calibration.interval.get(f"{kind} far", WIDEST) ** UNMEASURED
+        wide = half**UNMEASURED
         return Interval(
             low=step_time / wide,
             high=step_time * wide,
@@ -50,17 +42,16 @@ def interval(
             extrapolates=True,
         )
 
-    def distance(run: tuple[str, str, float, float, float, str]) -> float:
-        return abs(math.log2(gpus / run[2])) + 0.25 * abs(math.log2(max(tokens, 1.0) / run[3]))
+    def distance(one: MeasuredRun) -> float:
+        apart = abs(math.log2(max(tokens, 1.0) / one.tokens))
+        return abs(math.log2(gpus / one.gpus)) + 0.25 * apart
 
     nearest = min(runs, key=distance)
-    doublings = max(math.log2(gpus / nearest[2]), 0.0)
-    longest = max(run[4] for run in runs)
-    extrapolates = gpus > REACH * nearest[2] or sequence > REACH * longest
-    far = extrapolates or software not in {run[5] for run in calibration.measured}
-    base = calibration.interval.get(f"{kind} far" if far else kind, WIDEST)
-    wide = base ** (1 + PER_DOUBLING * doublings)
-    text = f"{nearest[1]} on {nearest[2]:,.0f} GPUs ({architecture})"
+    doublings = max(math.log2(gpus / nearest.gpus), 0.0)
+    longest = max(one.sequence for one in runs)
+    extrapolates = gpus > REACH * nearest.gpus or run.sequence > REACH * longest
+    wide = half ** (1 + PER_DOUBLING * doublings)
+    text = f"{nearest.model} on {nearest.gpus:,.0f} GPUs ({run.architecture})"
     return Interval(
         low=step_time / wide, high=step_time * wide, nearest=text, extrapolates=extrapolates
     )

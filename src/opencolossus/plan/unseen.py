@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencolossus.plan import accuracy, measured, rows
+from opencolossus.plan.familiar import ADAPTERS, ELSEWHERE, measured_before, width
 from opencolossus.plan.measured import Measured
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
-TABLE = "unseen.csv"
+TABLES = ("unseen.csv", "fresh.csv")
+LOOKED_AT, KEPT_BACK, FRESH = "looked at", "kept back", "fresh"
+"""Half of the first rows, drawn by lot, in whose view the law was changed and intervals were set;
+the other half; and rows that were entered before the law, as it stands, had priced any of them."""
 
 
 @dataclass(frozen=True)
@@ -21,32 +26,65 @@ class Unseen:
     measured: Measured
     addresses: dict[str, str]
     """Where each source was read."""
+    groups: NDArray[np.str_]
+    """Of each row: looked at, kept back, or fresh."""
     errors: Array
     """Logarithms of predicted over measured step time."""
+    new: Array
+    """Aspects of each row that the table does not have."""
 
-    def covered(self, intervals: dict[str, float]) -> float:
-        """Share of the rows inside the intervals of rows left out of the fit."""
+    def of(self, group: str) -> NDArray[np.bool_]:
+        """Which rows belong to a group."""
+        return np.asarray(self.groups == group)
+
+    def widths(self, intervals: dict[str, float]) -> Array:
+        """Logarithm of the half-width of each row's interval."""
         kinds = accuracy.kinds(self.measured)
-        width = np.log([intervals.get(kind, np.inf) for kind in kinds])
-        return float(np.mean(np.abs(self.errors) <= width))
+        found = [width(intervals, str(k), n) for k, n in zip(kinds, self.new, strict=True)]
+        return np.array(found)
 
-    def widened(self, intervals: dict[str, float]) -> dict[str, float]:
-        """The intervals, with those far from measurements at least as wide as here."""
+    def covered(self, intervals: dict[str, float], group: str) -> float:
+        """Share of the rows of a group inside their intervals."""
+        inside = np.abs(self.errors) <= self.widths(intervals)
+        return float(np.mean(inside[self.of(group)]))
+
+    def widened(self, intervals: dict[str, float], adapters: Array) -> dict[str, float]:
+        """The intervals of rows left out, completed by the rows that were looked at.
+
+        What every new aspect adds is what nine of ten of those rows need. The table has adapters
+        from one framework only, so that the class takes the rows looked at to those ``adapters``
+        left out.
+        """
+        mine, kinds = self.of(LOOKED_AT), accuracy.kinds(self.measured)
+        tuned = mine & (kinds == ADAPTERS)
+        both = np.concatenate([adapters, self.errors[tuned]])
+        chosen = mine & ~tuned
+        base = np.log([intervals[str(kind)] for kind in kinds[chosen]])
+        beyond = np.maximum(self.errors[chosen] ** 2 - base**2, 0.0)
+        needed = np.sqrt(beyond / (1 + self.new[chosen]))
         return intervals | {
-            f"{kind} far": max(width, intervals.get(f"{kind} far", 1.0))
-            for kind, width in accuracy.widths(self.measured, self.errors).items()
+            ADAPTERS: accuracy.half_width(both),
+            ELSEWHERE: accuracy.half_width(needed),
         }
 
 
 def findings(calibration: Calibration) -> Unseen:
-    """Price the shipped table of runs that are kept apart.
+    """Price the shipped tables of runs that are kept apart.
 
     Raises:
-        UserError: the table or the rules cannot be read.
+        UserError: a table or the rules cannot be read.
     """
     folder = rows.folder()
-    table = rows.read_table(folder / TABLE)
+    table = [row for name in TABLES for row in rows.read_table(folder / name)]
     known = rows.read_rules(folder / "platforms.yaml")
     found = measured.resolve(table, known, calibration)
     addresses = {row.text("source"): row.text("url_or_repo_path") for row in reversed(table)}
-    return Unseen(found, addresses, accuracy.log_errors(found, calibration))
+    group = {row.key: row.text("half") or FRESH for row in table}
+    before = measured_before(calibration)
+    return Unseen(
+        found,
+        addresses,
+        np.array([group[key] for key in found.keys]),
+        accuracy.log_errors(found, calibration),
+        np.array([float(before.new(one)) for one in accuracy.aspects(found)]),
+    )

@@ -13,14 +13,16 @@ from rich.table import Table
 from opencolossus.plan import accuracy, constants
 from opencolossus.plan.accuracy import Summary
 from opencolossus.plan.constants import Constant
+from opencolossus.plan.familiar import ADAPTERS, DENSE, EXPERTS, width
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.memory_cases import MemoryFindings
 from opencolossus.plan.plan import StepParts
-from opencolossus.plan.unseen import Unseen
+from opencolossus.plan.unseen import FRESH, KEPT_BACK, LOOKED_AT, Unseen
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
 WORST = 12
+GROUPS = (LOOKED_AT, KEPT_BACK, FRESH)
 UNSEEN = "Rows never used in fitting"
 
 
@@ -68,9 +70,9 @@ def sections(found: Findings) -> list[tuple[str, list[Summary]]]:
 
 
 def unseen_rows(unseen: Unseen) -> list[Summary]:
-    """Errors of rows that no constant was fitted to: all of them, then by source."""
-    by_source = accuracy.grouped(unseen.errors, unseen.measured.sources)
-    return [accuracy.summary("all", unseen.errors), *by_source]
+    """Errors of rows that no constant was fitted to: by how they were kept apart, by source."""
+    by_group = [accuracy.summary(f"*{g}*", unseen.errors[unseen.of(g)]) for g in GROUPS]
+    return by_group + accuracy.grouped(unseen.errors, unseen.measured.sources)
 
 
 def facts(found: Findings) -> list[str]:
@@ -98,20 +100,33 @@ def facts(found: Findings) -> list[str]:
             f"Set by other collections, they cover {covered:.1%} of a collection left out."
         )
     if found.unseen is not None:
-        near = found.unseen.covered(calibration.interval)
-        widest = ", ".join(
-            f"{calibration.interval.get(f'{kind} far', 1.0) - 1:.0%} ({kind})"
-            for kind in ("dense", "experts")
-        )
-        lines.append(
-            f"The first cover {near:.0%} of {len(found.unseen.measured)} rows that no constant "
-            "was ever fitted to. Of software, GPUs or sizes that the table does not have, plans "
-            f"therefore take what covers 90 % of those rows: {widest}."
-        )
+        lines += _intervals(found.unseen, calibration.interval)
     biased = biased_sources(found)
     if biased:
         lines.append("Sources with a mean bias beyond 10 %: " + "; ".join(biased) + ".")
     return lines
+
+
+def _intervals(unseen: Unseen, intervals: dict[str, float]) -> list[str]:
+    """What is said of plans' intervals: how wide they are, and what they cover."""
+    wide = [
+        f"{np.expm1(width(intervals, DENSE, new)):.0%} and "
+        f"{np.expm1(width(intervals, EXPERTS, new)):.0%} with {new}"
+        for new in range(4)
+    ]
+    half = np.expm1(np.mean(unseen.widths(intervals)))
+    covered = [unseen.covered(intervals, group) for group in GROUPS]
+    rows = [int(np.sum(unseen.of(group))) for group in GROUPS]
+    parts = zip(GROUPS, covered, rows, strict=True)
+    shares = [f"{share:.0%} of {count} ({group})" for group, share, count in parts]
+    return [
+        "Plans' 90 % intervals are wider by what they lean on: a release, a kind of model, a GPU "
+        "or a precision with it, or a length of sequences that the table does not have. For dense "
+        f"models and for experts: {', '.join(wide)} of these; {intervals[ADAPTERS] - 1:.0%} and "
+        "more for adapters.",
+        f"They cover {', '.join(shares)} of the rows that no constant was ever fitted to, with "
+        f"{half:.0%} in the mean. What each new aspect adds was set on the rows looked at.",
+    ]
 
 
 def _memory(memory: MemoryFindings) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -139,6 +139,22 @@ class OwnRuns(Spec):
     """The same of several processes on one machine."""
 
 
+class MeasuredRun(NamedTuple):
+    """One run that constants were fitted to."""
+
+    architecture: str
+    model: str
+    gpus: float
+    tokens: float
+    """Per GPU and step."""
+    sequence: float
+    software: str
+    era: str
+    kind: str
+    """``dense``, ``experts``, or ``adapters`` beside frozen weights."""
+    precision: str
+
+
 class Calibration(Spec):
     """All fitted constants, with the day and the rows of the fit."""
 
@@ -159,8 +175,7 @@ class Calibration(Spec):
     jitter: Ratio
     eras: dict[str, Era]
     interval: dict[str, Positive]
-    """Half-widths of 90 % intervals as ratios of step time, by how near the measurements are."""
+    """Half-widths of 90 % intervals as ratios of step time, by kind of model, and what each aspect
+    of a run that was not measured adds (``plan.familiar``)."""
     own_runs: OwnRuns | None = None
-    measured: tuple[tuple[str, str, float, float, float, str], ...] = ()
-    """Runs that were measured: architecture, model, GPUs, tokens per GPU and step, sequence,
-    software."""
+    measured: tuple[MeasuredRun, ...] = ()

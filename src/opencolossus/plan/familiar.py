@@ -1,0 +1,84 @@
+"""What of a run was measured before, and what was not: the more is new, the wider its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from opencolossus.specs.software import Calibration
+
+DENSE, EXPERTS, ADAPTERS = "dense", "experts", "adapters"
+WITHIN = 2.0
+"""Sequences up to so many times longer or shorter than a measured one are no news."""
+ELSEWHERE = "elsewhere"
+"""Name of what each new aspect adds, among the intervals of a calibration."""
+WIDEST = 2.0
+"""Where a calibration tells no interval."""
+
+
+class Aspects(NamedTuple):
+    """What an interval depends on."""
+
+    architecture: str
+    software: str
+    era: str
+    kind: str
+    """``dense``, ``experts`` or ``adapters``."""
+    precision: str
+    sequence: float
+
+
+@dataclass
+class Known:
+    """Aspects of the runs that were measured."""
+
+    software: set[str] = field(default_factory=set)
+    pairs: set[tuple[str, str]] = field(default_factory=set)
+    """Era and kind, architecture and era, architecture and precision."""
+    sequences: dict[tuple[str, str], set[float]] = field(default_factory=dict)
+    """By era and kind of model."""
+
+    @staticmethod
+    def of(runs: Iterable[Aspects]) -> Known:
+        """The aspects that ``runs`` have."""
+        known = Known()
+        for run in runs:
+            known.software.add(run.software)
+            known.pairs |= {(run.era, run.kind), (run.architecture, run.era)}
+            known.pairs.add((run.architecture, run.precision))
+            known.sequences.setdefault((run.era, run.kind), set()).add(run.sequence)
+        return known
+
+    def new(self, run: Aspects) -> int:
+        """How many aspects of a run were never measured: its release; its kind of model, and its
+        GPU, with releases like it; its precision on its GPU; its length of sequences."""
+        lengths = self.sequences.get((run.era, run.kind), set())
+        found = [
+            run.software in self.software,
+            (run.era, run.kind) in self.pairs,
+            (run.architecture, run.era) in self.pairs,
+            (run.architecture, run.precision) in self.pairs,
+            any(run.sequence / WITHIN <= s <= run.sequence * WITHIN for s in lengths),
+        ]
+        return found.count(False)
+
+
+def measured_before(calibration: Calibration) -> Known:
+    """Aspects of the runs that a calibration was fitted to."""
+    return Known.of(
+        Aspects(run.architecture, run.software, run.era, run.kind, run.precision, run.sequence)
+        for run in calibration.measured
+    )
+
+
+def width(intervals: Mapping[str, float], kind: str, new: float) -> float:
+    """Logarithm of the half-width of a 90 % interval, ``new`` of whose aspects were not measured.
+
+    The errors of rows left out of the fit, whose like is in the table, those of another document
+    and those of each new aspect are taken to be independent: their squares add up.
+    """
+    base = math.log(intervals.get(kind, WIDEST))
+    each = math.log(intervals.get(ELSEWHERE, 1.0))
+    return math.sqrt(base**2 + (1 + new) * each**2)
