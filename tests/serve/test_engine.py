@@ -113,6 +113,25 @@ def test_cancelling_frees_the_slot_at_once_and_harms_nobody(model: Grok, engine:
     assert engine.running == 0
 
 
+def test_a_long_prompt_is_read_in_pieces_while_others_wait_for_words(
+    model: Grok, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "PREFILL_SECONDS", 0.0)  # as on a slow machine
+    long = tuple(range(6, 106))
+    engine.submit(Request("first", prompts(1)[0], 30, GREEDY, logprobs=0))
+    said = [*engine.step()]  # in one piece: nobody waits
+    engine.submit(Request("long", long, 5, GREEDY, logprobs=0))
+    while all(delta.id == "first" for delta in said):
+        step = engine.step()
+        assert "first" in {delta.id for delta in step}
+        said += step
+    assert sum(delta.id == "first" for delta in said) == 1 + math.ceil(len(long) / 16)
+    said += [delta for deltas in drain(engine).values() for delta in deltas]
+    for name, prompt, count in (("first", prompts(1)[0], 30), ("long", long, 5)):
+        found = tokens([delta for delta in said if delta.id == name])
+        assert found == alone(model, prompt, count)
+
+
 def test_logprobs_are_those_of_the_network(model: Grok, engine: Engine) -> None:
     prompt = prompts(1)[0] + (50, 60)
     request = Request("a", prompt, 5, Sampling(temperature=0.7, seed=1), logprobs=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,9 @@ from opencolossus.serve.sampling import choose, penalise
 from opencolossus.serve.slots import Slot, place
 
 PREFILL_TOKENS = 1024
-"""Prompt tokens per step, so that long prompts do not hold up the answers of others."""
+"""Most prompt tokens that a step reads."""
+PREFILL_SECONDS = 0.05
+"""About how long a step reads prompts while others wait for the next word of their answer."""
 
 
 class Engine:
@@ -44,6 +47,8 @@ class Engine:
         self._running: list[Running] = []
         self._decoding = 0
         self._held = [Slot() for _ in range(slots)]
+        self._read_seconds = 0.0
+        """What a prompt's token took when prompts were read last."""
         self._ended = 0
         """Answers that left their slot so far."""
 
@@ -147,10 +152,12 @@ class Engine:
         """Read a piece of every unread prompt; give those now read, with their last logits."""
         first = self._decoding
         rows = self._running[first:]
-        share = max(PREFILL_TOKENS // len(rows), 16)
+        share = max(self._budget() // len(rows), 16)
         pieces = [row.request.prompt[row.filled : row.filled + share] for row in rows]
         whole = any(row.request.prompt_logprobs for row in rows)
+        start = time.perf_counter()
         logits = self._network.logits(first, pieces, whole)
+        self._read_seconds = (time.perf_counter() - start) / sum(map(len, pieces))
         sizes = [len(piece) if whole else 1 for piece in pieces]
         finished = []
         for i, (row, piece, own) in enumerate(zip(rows, pieces, logits.split(sizes), strict=True)):
@@ -164,6 +171,12 @@ class Engine:
             self._swap(first + i, first + rank)
         self._decoding += len(finished)
         return [rows[i] for i, _ in finished], [one for _, one in finished]
+
+    def _budget(self) -> int:
+        """Prompt tokens that this step may read."""
+        if not self._decoding or self._read_seconds * PREFILL_TOKENS <= PREFILL_SECONDS:
+            return PREFILL_TOKENS
+        return int(PREFILL_SECONDS / self._read_seconds)
 
     def _score_prompt(self, row: Running, logits_TV: torch.Tensor) -> None:
         prompt, start = row.request.prompt, row.filled
