@@ -55,6 +55,7 @@ def _install() -> None:
     properties = SimpleNamespace(
         name=NAME, uuid=UUID, total_memory=80 << 30, major=9, minor=0, multi_processor_count=132
     )
+    properties.gcnArchName = "sm_90"
     answers: dict[str, Any] = {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
