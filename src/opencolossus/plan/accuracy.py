@@ -98,7 +98,10 @@ def aspects(measured: Measured) -> list[Aspects]:
         measured.eras,
         [str(kind) for kind in kinds(measured)],
         measured.precisions,
-        [float(length) for length in measured.shape.sequence],
+        measured.shape.sequence.tolist(),
+        measured.shape.experts.tolist(),
+        measured.shape.experts_per_token.tolist(),
+        measured.shape.expert_feed_forward.tolist(),
     )
     return [Aspects(*row) for row in zip(*columns, strict=True)]
 

@@ -100,14 +100,18 @@ def _interval(
     description: Description, job: Job, pricing: Pricing, calibration: Calibration
 ) -> Interval:
     gpu, software = pricing.pool.node.gpu.name, pricing.software
+    model, sparse = description.model, description.model.experts > 0
     architecture, _, _ = calibrations.reach_of(calibration, gpu)
     run = Aspects(
         architecture=architecture,
         software=software.name,
         era=software.era,
-        kind=EXPERTS if description.model.experts > 0 else DENSE,
+        kind=EXPERTS if sparse else DENSE,
         precision=PRECISIONS.get(KINDS[description.run.precision], "bf16"),
         sequence=description.run.sequence,
+        experts=model.experts,
+        chosen=model.experts_per_token if sparse else 0,
+        expert_size=model.expert_feed_forward if sparse else 0,
     )
     each = job.tokens / job.gpus
     return trust.interval(calibration, gpu, run, job.gpus, each, job.step_time)

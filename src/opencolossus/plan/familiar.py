@@ -28,6 +28,11 @@ class Aspects(NamedTuple):
     """``dense``, ``experts`` or ``adapters``."""
     precision: str
     sequence: float
+    experts: float
+    chosen: float
+    """Experts of a token."""
+    expert_size: float
+    """Inner size of one; as these two, 0 without experts."""
 
 
 @dataclass
@@ -37,6 +42,9 @@ class Known:
     software: set[str] = field(default_factory=set)
     pairs: set[tuple[str, str]] = field(default_factory=set)
     """Era and kind, architecture and era, architecture and precision."""
+    experts: set[tuple[float, float]] = field(default_factory=set)
+    """How many there are and how many a token meets."""
+    sizes: set[float] = field(default_factory=set)
     sequences: dict[tuple[str, str], set[float]] = field(default_factory=dict)
     """By era and kind of model."""
 
@@ -48,18 +56,23 @@ class Known:
             known.software.add(run.software)
             known.pairs |= {(run.era, run.kind), (run.architecture, run.era)}
             known.pairs.add((run.architecture, run.precision))
+            known.experts.add((run.experts, run.chosen))
+            known.sizes.add(run.expert_size)
             known.sequences.setdefault((run.era, run.kind), set()).add(run.sequence)
         return known
 
     def new(self, run: Aspects) -> int:
         """How many aspects of a run were never measured: its release; its kind of model, and its
-        GPU, with releases like it; its precision on its GPU; its length of sequences."""
+        GPU, with releases like it; its precision on its GPU; its length of sequences; the number
+        of its experts and of those that a token meets; their size."""
         lengths = self.sequences.get((run.era, run.kind), set())
         found = [
             run.software in self.software,
             (run.era, run.kind) in self.pairs,
             (run.architecture, run.era) in self.pairs,
             (run.architecture, run.precision) in self.pairs,
+            (run.experts, run.chosen) in self.experts,
+            run.expert_size in self.sizes,
             any(run.sequence / WITHIN <= s <= run.sequence * WITHIN for s in lengths),
         ]
         return found.count(False)
@@ -68,8 +81,7 @@ class Known:
 def measured_before(calibration: Calibration) -> Known:
     """Aspects of the runs that a calibration was fitted to."""
     return Known.of(
-        Aspects(run.architecture, run.software, run.era, run.kind, run.precision, run.sequence)
-        for run in calibration.measured
+        Aspects(*(getattr(run, name) for name in Aspects._fields)) for run in calibration.measured
     )
 
 

@@ -15,8 +15,8 @@ from opencolossus.step.columns import Array
 
 TABLES = ("unseen.csv", "fresh.csv")
 LOOKED_AT, KEPT_BACK, FRESH = "looked at", "kept back", "fresh"
-"""Half of the first rows, drawn by lot, in whose view the law was changed and intervals were set;
-the other half; and rows that were entered before the law, as it stands, had priced any of them."""
+"""Half of the first rows, drawn by lot, in whose view the law was changed; the other half; and rows
+that were entered before the law, as it stands, had priced any of them."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Unseen:
         return float(np.mean(inside[self.of(group)]))
 
     def widened(self, intervals: dict[str, float], adapters: Array) -> dict[str, float]:
-        """The intervals of rows left out, completed by the rows that were looked at.
+        """The intervals of rows left out, completed by all rows here but those kept back.
 
         What every new aspect adds is what nine of ten of those rows need. The table has adapters
         from one framework only, so that the class takes the rows looked at to those ``adapters``
         left out.
         """
-        mine, kinds = self.of(LOOKED_AT), accuracy.kinds(self.measured)
-        tuned = mine & (kinds == ADAPTERS)
-        both = np.concatenate([adapters, self.errors[tuned]])
-        chosen = mine & ~tuned
+        kinds = accuracy.kinds(self.measured)
+        tuned = kinds == ADAPTERS
+        both = np.concatenate([adapters, self.errors[tuned & self.of(LOOKED_AT)]])
+        chosen = ~self.of(KEPT_BACK) & ~tuned
         base = np.log([intervals[str(kind)] for kind in kinds[chosen]])
         beyond = np.maximum(self.errors[chosen] ** 2 - base**2, 0.0)
         needed = np.sqrt(beyond / (1 + self.new[chosen]))

@@ -121,11 +121,13 @@ def _intervals(unseen: Unseen, intervals: dict[str, float]) -> list[str]:
     shares = [f"{share:.0%} of {count} ({group})" for group, share, count in parts]
     return [
         "Plans' 90 % intervals are wider by what they lean on: a release, a kind of model, a GPU "
-        "or a precision with it, or a length of sequences that the table does not have. For dense "
+        "or a precision with it, a length of sequences, a choice or a size of experts that the "
+        "table does not have. For dense "
         f"models and for experts: {', '.join(wide)} of these; {intervals[ADAPTERS] - 1:.0%} and "
         "more for adapters.",
         f"They cover {', '.join(shares)} of the rows that no constant was ever fitted to, with "
-        f"{half:.0%} in the mean. What each new aspect adds was set on the rows looked at.",
+        f"{half:.0%} in the mean. What each new aspect adds was set on all of these rows but those "
+        "kept back.",
     ]
 
 

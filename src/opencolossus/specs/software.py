@@ -153,6 +153,11 @@ class MeasuredRun(NamedTuple):
     kind: str
     """``dense``, ``experts``, or ``adapters`` beside frozen weights."""
     precision: str
+    experts: float
+    chosen: float
+    """Experts of a token."""
+    expert_size: float
+    """Inner size of one expert."""
 
 
 class Calibration(Spec):
