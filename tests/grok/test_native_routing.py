@@ -103,13 +103,24 @@ def test_rows_to_experts_and_back(width: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     experts = torch.rand(80, 7, generator=generator).argsort(dim=1)[:, :3].contiguous()
     experts[experts == 4] = 6  # one without rows
-    token, place, counts = kernels.sort_choices(experts, 7)
-    for ours, theirs in zip(
-        routing.sort_choices(experts, 7) or (), (token, place, counts), strict=True
-    ):
-        assert ours.equal(theirs)
-    assert experts.flatten()[place.flatten().argsort()].equal(experts.flatten().sort().values)
-    rows = torch.randn(240, width, generator=generator).to(dtype)
+    for counts in (experts.flatten().bincount(minlength=7), torch.full((7,), 160)):
+        total = int(counts.sum())
+        token, place = kernels.sort_choices(experts, counts, total)
+        for ours, theirs in zip(
+            routing.sort_choices(experts, counts, total) or (), (token, place), strict=True
+        ):
+            assert ours.equal(theirs)
+        assert token[place].equal(torch.arange(80)[:, None].expand(80, 3))
+        assert (place >= (counts.cumsum(0) - counts)[experts]).all()
+        assert (place < counts.cumsum(0)[experts]).all()
+        assert place.unique().numel() == 240
+        check_rows(total, width, place, dtype, generator)
+
+
+def check_rows(
+    total: int, width: int, place: Tensor, dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    rows = torch.randn(total, width, generator=generator).to(dtype)
     grad = torch.randn(80, width, generator=generator).to(dtype)
     gates = torch.rand(80, 3, generator=generator)
     pairs = [

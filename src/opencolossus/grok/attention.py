@@ -82,7 +82,7 @@ class Attention(nn.Module):
     def _joined(self, x_BTD: Tensor, context: Context) -> Tensor:
         layers, scoring = (self.query, self.key, self.value), self.core.scoring
         weight = torch.cat(tuple(layer.weight for layer in layers))
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         heads, kv_heads = (x.weight.shape[0] // self.head_size for x in (self.query, self.key))
         form = native.Form(heads, kv_heads, self.head_size, scoring.scale, scoring.softcap or 0.0)
         x_BTI = F.linear(x_BTD, weight, torch.cat(biases) if biases else None)

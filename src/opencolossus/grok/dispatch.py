@@ -16,14 +16,20 @@ class Order:
     """A sort of N x J choices by expert: row m of the experts is token ``token_M[m]``."""
 
     token_M: Tensor
+    """Any, where a row only fills up those of its expert."""
     place_NJ: Tensor
     """The inverse: which row each choice became."""
     counts_E: Tensor
 
     @classmethod
-    def of(cls, experts_NJ: Tensor, experts: int) -> Order:
-        """Sort choices; those of one expert stay in the order of their tokens."""
-        return cls(*kernels.sort_choices(experts_NJ, experts))
+    def of(cls, experts_NJ: Tensor, experts: int, multiple: int = 1) -> Order:
+        """Sort choices; each expert has a multiple of rows, those with a choice first."""
+        counts_E = torch.bincount(experts_NJ.flatten(), minlength=experts)
+        rows = experts_NJ.numel()
+        if multiple > 1:
+            counts_E = counts_E.add_(multiple - 1).div_(multiple, rounding_mode="floor") * multiple
+            rows = int(counts_E.sum())
+        return cls(*kernels.sort_choices(experts_NJ, counts_E, rows), counts_E)
 
 
 def to_experts(x_ND: Tensor, order: Order) -> Tensor:

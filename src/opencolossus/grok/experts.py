@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from opencolossus.grok import grouped_products
 from opencolossus.grok.dispatch import Order, to_experts, to_tokens
-from opencolossus.grok.expert_products import expert_products
+from opencolossus.grok.expert_products import MULTIPLE, expert_products
 from opencolossus.grok.feed_forward import GATED, Activation, FeedForward, activate
 from opencolossus.grok.router import Router
 from opencolossus.specs.model import Model
@@ -37,16 +37,21 @@ class Experts(nn.Module):
             if fast is not None:
                 return fast
         counts: list[int] = counts_E.tolist()
-        if self._padded(x_MD) and self.gate is not None:
+        if self.gate is not None and self._by_products(x_MD):
             return expert_products(x_MD, counts, self.gate, self.up, self.down, self.activation)
         pieces = enumerate(x_MD.split(counts))
         # Idle experts are skipped; of nothing at all one is made, for the sake of the gradient.
         busy = [(expert, x) for expert, x in pieces if len(x)] or [(0, x_MD)]
         return torch.cat([self._one(expert, x) for expert, x in busy])
 
-    def _padded(self, x_MD: Tensor) -> bool:
+    def multiple(self, x_ND: Tensor) -> int:
+        """What the rows of every expert are best a multiple of."""
+        return MULTIPLE if self._by_products(x_ND) else 1
+
+    def _by_products(self, x_MD: Tensor) -> bool:
         cpu_bf16 = x_MD.dtype == torch.bfloat16 and x_MD.device.type == "cpu"
-        return cpu_bf16 and self.activation in GATED and torch.is_grad_enabled()
+        gated = self.gate is not None and self.activation in GATED
+        return cpu_bf16 and gated and torch.is_grad_enabled()
 
     def _one(self, expert: int, x_MD: Tensor) -> Tensor:
         x_MF = x_MD @ self.up[expert]
@@ -80,6 +85,6 @@ class MixtureOfExperts(nn.Module):
         return out, torch.stack((routing.balance, routing.z))
 
     def _routed(self, x_ND: Tensor, experts_NJ: Tensor, gates_NJ: Tensor) -> Tensor:
-        order = Order.of(experts_NJ, self.router.bias.shape[0])
+        order = Order.of(experts_NJ, self.router.bias.shape[0], self.experts.multiple(x_ND))
         y_MD: Tensor = self.experts(to_experts(x_ND, order), order.counts_E)
         return to_tokens(y_MD, gates_NJ, order)

@@ -218,19 +218,20 @@ def add_into(sums: Tensor, part: Tensor) -> None:
 
 
 @twin(routing.sort_choices)
-def sort_choices(experts_NJ: Tensor, experts: int) -> tuple[Tensor, Tensor, Tensor]:
+def sort_choices(experts_NJ: Tensor, counts_E: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Sort choices by expert, those of one in the order of their tokens.
 
-    Gives the token [M] of each row, the row [N, J] that each choice became, and the rows [E] of
-    each expert.
+    Expert e has ``counts_E[e]`` of the rows, at least one for each choice. Gives the token [M] of
+    each row, 0 where no choice came, and the row [N, J] that each choice became.
     """
     expert_M = experts_NJ.flatten()
     order_M = expert_M.argsort(stable=True)
-    rows = torch.arange(len(order_M), device=order_M.device)
-    place_NJ = torch.empty_like(order_M).scatter_(0, order_M, rows).view_as(experts_NJ)
-    # Where each expert's rows begin. A count by `bincount` would have the host wait for a GPU.
-    begins = torch.searchsorted(expert_M[order_M], torch.arange(experts + 1, device=rows.device))
-    return order_M // experts_NJ.shape[1], place_NJ, begins.diff()
+    sorted_M = expert_M[order_M]
+    chosen_E = torch.bincount(expert_M, minlength=len(counts_E))
+    ahead_E = (counts_E - chosen_E).cumsum(0) - (counts_E - chosen_E)
+    row_M = torch.arange(len(order_M), device=order_M.device) + ahead_E[sorted_M]
+    place_NJ = torch.empty_like(order_M).scatter_(0, order_M, row_M).view_as(experts_NJ)
+    return order_M.new_zeros(rows).scatter_(0, row_M, order_M // experts_NJ.shape[1]), place_NJ
 
 
 @twin(routing.gather_sum)
@@ -252,8 +253,8 @@ def gather_weighted(rows_MD: Tensor, place_NJ: Tensor, gates_NJ: Tensor) -> Tens
 def gather_weighted_gradient(
     rows_MD: Tensor, place_NJ: Tensor, gates_NJ: Tensor, grad_ND: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients by the rows and by the gates; every row stands at one place."""
+    """Gradients by the rows, zero where none stands, and by the gates."""
     grad_N1D = grad_ND[:, None].float()
-    grad_rows = torch.empty_like(rows_MD)
+    grad_rows = torch.zeros_like(rows_MD)
     grad_rows[place_NJ] = (grad_N1D * gates_NJ[..., None]).to(rows_MD.dtype)
     return grad_rows, (rows_MD[place_NJ].float() * grad_N1D).sum(-1)

@@ -78,10 +78,15 @@
 EXPORT(float, 32)
 EXPORT(uint16_t, 16)
 
-extern "C" void sort_choices_64(const int64_t *expert, int64_t *token, int64_t *place,
-                                int64_t *counts, int64_t choices, int64_t top_k, int64_t experts,
+extern "C" void sort_choices_64(const int64_t *expert, const int64_t *counts, int64_t *token,
+                                int64_t *place, int64_t choices, int64_t top_k, int64_t experts,
                                 int64_t) {
-    sort_choices(expert, token, place, counts, choices, top_k, experts);
+    sort_choices(expert, counts, token, place, choices, top_k, experts);
+}
+
+extern "C" void side_by_side(void (*work)(int64_t), int64_t count, int64_t threads) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t i = 0; i < count; i++) work(i);
 }
 
 #if defined(__AVX512BF16__)

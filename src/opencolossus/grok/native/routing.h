@@ -110,10 +110,9 @@ void route_gradient(Router router, const T *x, const float *scores, const float 
 }
 
 // A stable sort of choices by expert: whose token each row is, and which row each choice became.
-void sort_choices(const int64_t *expert, int64_t *token, int64_t *place, int64_t *counts,
+// Experts may have more rows (`counts`) than choices.
+void sort_choices(const int64_t *expert, const int64_t *counts, int64_t *token, int64_t *place,
                   int64_t choices, int64_t top_k, int64_t experts) {
-    std::fill(counts, counts + experts, 0);
-    for (int64_t i = 0; i < choices; i++) counts[expert[i]]++;
     std::vector<int64_t> next(experts);
     for (int64_t e = 1; e < experts; e++) next[e] = next[e - 1] + counts[e - 1];
     for (int64_t i = 0; i < choices; i++) {

@@ -71,15 +71,14 @@ class _Route(torch.autograd.Function):
         return grad_x, shares.sum(0), None, None
 
 
-def sort_choices(experts_NJ: Tensor, experts: int) -> tuple[Tensor, Tensor, Tensor] | None:
+def sort_choices(experts_NJ: Tensor, counts_E: Tensor, rows: int) -> tuple[Tensor, Tensor] | None:
     """See `kernels.sort_choices`."""
     if experts_NJ.device.type != "cpu" or not fit(experts_NJ, torch.int64):
         return None
-    token_M, place_NJ = experts_NJ.new_empty(experts_NJ.numel()), torch.empty_like(experts_NJ)
-    counts_E = experts_NJ.new_empty(experts)
-    sizes = (len(token_M), experts_NJ.shape[1], experts)
-    call("sort_choices", experts_NJ, token_M, place_NJ, counts_E, *sizes)
-    return token_M, place_NJ, counts_E
+    token_M, place_NJ = experts_NJ.new_zeros(rows), torch.empty_like(experts_NJ)
+    sizes = (experts_NJ.numel(), experts_NJ.shape[1], len(counts_E))
+    call("sort_choices", experts_NJ, counts_E, token_M, place_NJ, *sizes)
+    return token_M, place_NJ
 
 
 def gather_sum(rows_MD: Tensor, place_NJ: Tensor) -> Tensor | None:
@@ -107,8 +106,9 @@ def gather_weighted_gradient(
     fits = fit(rows_MD) and fit(place_NJ, torch.int64) and fit(gates_NJ, torch.float32)
     if not fits or not fit(grad_ND, rows_MD.dtype):
         return None
-    read, grads = (rows_MD, place_NJ, gates_NJ, grad_ND), map(torch.empty_like, (rows_MD, gates_NJ))
-    grad_rows, grad_gates = grads
+    read = (rows_MD, place_NJ, gates_NJ, grad_ND)
+    new = torch.empty_like if len(rows_MD) == place_NJ.numel() else torch.zeros_like
+    grad_rows, grad_gates = new(rows_MD), torch.empty_like(gates_NJ)
     sizes = (*place_NJ.shape, rows_MD.shape[1])
     call("gather_gradient", *read, grad_rows, grad_gates, *sizes)
     return grad_rows, grad_gates
