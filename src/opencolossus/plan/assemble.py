@@ -19,8 +19,8 @@ from opencolossus.specs import calibration as calibrations
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Fact
 from opencolossus.specs.run import Run
+from opencolossus.specs.scales import DAY
 from opencolossus.specs.software import Calibration
-from opencolossus.specs.units import DAY
 from opencolossus.step.law import Cost
 from opencolossus.step.memory import Memory
 
