@@ -1,6 +1,6 @@
 """Each family of networks on a simulated GPU and on the CPU; prints how far they differ, as JSON.
 
-Run by `test_gpu` in a process that has such a GPU.
+Run by `test_gpu_network` in a process that has such a GPU.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requests of every kind to an engine on a simulated GPU and to one on the CPU, as JSON.
 
-Run by `test_gpu` in a process that has such a GPU.
+Run by `test_gpu_engine` in a process that has such a GPU.
 """
 
 from __future__ import annotations

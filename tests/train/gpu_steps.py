@@ -1,6 +1,6 @@
 """A few steps of the trainer's engine on a simulated GPU; prints what they did as JSON.
 
-Run by `test_gpu` in a process that has such a GPU.
+Run by `test_gpu_training` in a process that has such a GPU.
 """
 
 from __future__ import annotations
