@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from opencolossus.plan import joint, lattice, mixed
+from opencolossus.plan import filled, joint, mixed
 from opencolossus.plan.fleet import Fleet, ready_pools
 from opencolossus.plan.joint import Found
 from opencolossus.plan.pricing import Pricing
@@ -58,7 +58,7 @@ def best_rate(kinds: list[Found], layout: Layout, data: tuple[int, int], batch: 
     )
     total = data[0] * micro[:, None] + data[1] * micro[None, :]
     pace = np.maximum(first[:, None], second[None, :])
-    near = np.abs(total / batch - 1) <= lattice.SLACK
+    near = np.abs(total / batch - 1) <= filled.SLACK
     return float(np.max(np.where(near, total / pace, 0.0)))
 
 
@@ -83,7 +83,7 @@ def test_the_split_is_as_good_as_the_best_of_all_splits(make: Make, batch: int) 
         if first + second
     )
     assert done / pace >= 0.985 * best
-    assert abs(done / batch - 1) <= lattice.SLACK
+    assert abs(done / batch - 1) <= filled.SLACK
 
 
 def test_slow_ports_of_one_kind_slow_the_exchange_of_all(make: Make) -> None:

@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from opencolossus.plan import lattice
+from opencolossus.plan import filled, lattice
 from opencolossus.plan.plan import Plan
 from opencolossus.plan.search import search
 from opencolossus.specs import catalog
@@ -227,7 +227,7 @@ def test_every_layout_of_the_lattice_is_valid(make: Make) -> None:
     assert np.all(those.gpus <= 512)
     assert np.all(those.data >= 1)
     assert np.all(np.mod(those.tensor * those.context * those.data, those.expert) == 0)
-    assert np.all(np.abs(those.batch / run.batch_sequences - 1) <= lattice.SLACK + 1e-9)
+    assert np.all(np.abs(those.batch / run.batch_sequences - 1) <= filled.SLACK + 1e-9)
     assert np.all(those.micro_batches * those.data * those.micro_batch == those.batch)
     interleaved = those.virtual > 1
     rounds = np.maximum(np.floor(those.micro_batches / those.pipeline), 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from opencolossus.plan import advice, alternatives, lattice, sensitivity, supply
+from opencolossus.plan import advice, alternatives, filled, sensitivity, supply
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import CapPoint, ParetoPoint, Plan
@@ -88,7 +88,7 @@ def _with_fewer(
     for part in parts:
         found = part.found
         items = [
-            (lattice.spread(found.shortlist.layouts, batch, gpus), cap, gpus)
+            (filled.spread(found.shortlist.layouts, batch, gpus), cap, gpus)
             for cap, count, _, _ in found.at_caps[::3]
             for fraction in FRACTIONS
             if (gpus := whole(found.pricing.pool, fraction * count)) >= 1

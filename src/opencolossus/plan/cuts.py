@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.plan import lattice
+from opencolossus.plan import filled
 from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
 
@@ -60,7 +60,7 @@ class Ranked:
 def ranked(item: Found) -> Ranked:
     """The layouts of one kind in that order; those far slower than its best are left out."""
     layouts, rate = item.priced.layouts, item.priced.tokens_per_second
-    size = layouts.tensor * layouts.context * layouts.pipeline * lattice.expert_group(layouts)
+    size = layouts.tensor * layouts.context * layouts.pipeline * filled.expert_group(layouts)
     able = np.flatnonzero((rate >= SLOWEST * rate.max()) & (size <= item.carried))
     key = keys(layouts.take(able))
     order = np.lexsort((-rate[able], key))
@@ -90,5 +90,5 @@ def replicas(found: Sequence[Found], orders: Sequence[Ranked], cuts: Indices) ->
     for item, one in zip(found, orders, strict=True):
         first = (one.place == 0) & np.isin(one.key, cuts)
         layouts = item.priced.layouts.take(one.index[first])
-        total[np.searchsorted(cuts, one.key[first])] += lattice.most_replicas(layouts, item.carried)
+        total[np.searchsorted(cuts, one.key[first])] += filled.most_replicas(layouts, item.carried)
     return total

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from opencolossus.plan import lattice
+from opencolossus.plan import filled
 from opencolossus.plan.fleet import Fleet
 from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import Plan
@@ -47,11 +47,11 @@ def _unused(part: Part, run: Run, alone: bool) -> Iterator[str]:
     left = part.found.carried - part.gpus
     if left <= FEW * part.found.carried:
         return
-    most = int(lattice.most_replicas(part.one, part.found.carried)[0])
+    most = int(filled.most_replicas(part.one, part.found.carried)[0])
     size = part.gpus // part.replicas
     kind = "GPUs" if alone else part.found.pricing.pool.node.gpu.name
     if most <= part.replicas:
-        group = int(lattice.expert_group(part.one)[0]) * size
+        group = int(filled.expert_group(part.one)[0]) * size
         yield (f"{left:,} {kind} are left over: replicas come in lots of {group:,} GPUs.")
         return
     micro, count = int(part.one.micro_batch[0]), round(float(part.one.micro_batches[0]))

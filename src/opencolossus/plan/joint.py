@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.plan import lattice, trouble
+from opencolossus.plan import filled, lattice, trouble
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.pricing import Priced, Pricing
 from opencolossus.power.caps import speed_at_cap
@@ -84,7 +84,7 @@ def search(
     first, rejected = _whole_lattice(pricing, float(caps[likely]), int(fleets[likely]), schedules)
     short = _shortlist(first)
     items = [
-        (lattice.spread(short.layouts, pricing.run.batch_sequences, int(n)), float(cap), int(n))
+        (filled.spread(short.layouts, pricing.run.batch_sequences, int(n)), float(cap), int(n))
         for cap, n, worth in zip(caps, fleets, _worth_trying(counts), strict=True)
         if n >= 1 and (detail or worth)
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from opencolossus.plan import cuts as cutting
-from opencolossus.plan import lattice
+from opencolossus.plan import filled
 from opencolossus.plan.cuts import Indices, Ranked
 from opencolossus.specs.run import Run
 from opencolossus.step.columns import Array
@@ -122,14 +122,14 @@ def _offers(
     good = (order.place < OPTIONS) & np.isin(order.key, cuts)
     index, cut = order.index[good], np.searchsorted(cuts, order.key[good])
     layouts = item.priced.layouts.take(index)
-    most = lattice.most_replicas(layouts, item.carried)
+    most = filled.most_replicas(layouts, item.carried)
     counts = []
     for part in parts:
         asked = np.floor(part / (most * layouts.micro_batch))
         for offset in around:
             wanted = np.maximum(asked + offset, 1.0)
-            counts.append(lattice.micro_batches(layouts, wanted, np.ceil))
-        counts += [lattice.multiples(layouts, asked, r) for r in (np.floor, np.ceil)]
+            counts.append(filled.micro_batches(layouts, wanted, np.ceil))
+        counts += [filled.multiples(layouts, asked, r) for r in (np.floor, np.ceil)]
     where = np.tile(np.arange(index.size), len(counts))
     micro = np.concatenate(counts)
     layouts, most = layouts.take(where), most[where]
@@ -176,8 +176,8 @@ def _paces(offers: Sequence[Offers], cuts: int, batch: int) -> tuple[Array, Arra
                 most = np.maximum.accumulate(offer.layouts.batch[order])
                 place = np.searchsorted(offer.seconds[order], paces, side="right")
                 done += np.where(place > 0, most[np.maximum(place - 1, 0)], 0.0)
-        used = np.where(done > (1 + lattice.SLACK) * batch, float(batch), done)
-        enough = done >= (1 - lattice.SLACK) * batch
+        used = np.where(done > (1 + filled.SLACK) * batch, float(batch), done)
+        enough = done >= (1 - filled.SLACK) * batch
         rate = np.where(enough, used / paces, 1e-9 * done / paces) if paces.size else paces
         if rate.size:
             rates[cut], times[cut] = rate.max(), paces[int(np.argmax(rate))]
@@ -199,7 +199,7 @@ def _shares(chosen: Sequence[tuple[Found, Layouts] | None], batch: int) -> list[
     """Trim to the batch and price what is left, among the replicas that are left."""
     working = [one for one in chosen if one is not None]
     surplus = sum(float(one.batch[0]) for _, one in working) - batch
-    if surplus > lattice.SLACK * batch:
+    if surplus > filled.SLACK * batch:
         working = _trimmed(working, surplus)
     found = [item for item, _ in working]
     total = sum(float(one.data[0]) for _, one in working)
@@ -217,7 +217,7 @@ def _trimmed(
 
     kept = []
     for item, one in sorted(working, key=watts, reverse=True):
-        group = float(lattice.expert_group(one)[0])
+        group = float(filled.expert_group(one)[0])
         unit = group * float(one.batch[0] / one.data[0])
         groups = min(max(np.floor(surplus / unit), 0.0), float(one.data[0]) / group)
         surplus -= groups * unit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.plan import lattice
+from opencolossus.plan import filled
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.plan import Plan, Sensitivity
 from opencolossus.plan.pricing import HEADROOM, Pricing
@@ -126,7 +126,7 @@ def _of_site(
 ) -> Iterator[Sensitivity]:
     """More power, and a larger batch."""
     pricing, batch = found.pricing, description.run.batch_sequences
-    wider = lattice.spread(_candidates(found), 2 * batch, whole(pricing.pool, found.gpus))
+    wider = filled.spread(_candidates(found), 2 * batch, whole(pricing.pool, found.gpus))
     rate = _best(pricing, found, wider)
     yield Sensitivity(input="batch", change="doubled", tokens=rate / _base(found) - 1)
     yield from _more_gpus(found, batch)
@@ -139,7 +139,7 @@ def _of_site(
         usable = whole(pricing.pool, count / found.share)
         if usable < 1:
             continue
-        layouts = lattice.spread(found.shortlist.layouts, batch, usable)
+        layouts = filled.spread(found.shortlist.layouts, batch, usable)
         if not layouts.tensor.size:
             continue
         priced = pricing.price(layouts, float(cap), usable)
@@ -154,7 +154,7 @@ def _more_gpus(found: Found, batch: int) -> Iterator[Sensitivity]:
     more = whole(found.pricing.pool, MORE * found.gpus)
     if more <= found.gpus:
         return
-    wider = lattice.spread(found.priced.layouts.take(_fastest(found)), batch, more)
+    wider = filled.spread(found.priced.layouts.take(_fastest(found)), batch, more)
     if wider.tensor.size:
         priced = found.pricing.price(wider, found.cap, more)
         fits = found.pricing.fits(priced.memory)
