@@ -71,3 +71,30 @@ def test_a_permit_is_spent_where_power_is_dear() -> None:
 def test_too_much_demand_is_named() -> None:
     with pytest.raises(UserError, match="no dispatch carries a demand of up to 60 MW"):
         least_cost(np.full(HOURS, 60e6), {"grid": Plant(np.full(HOURS, 50e6), 1e-8)}, {})
+
+
+def test_a_battery_shaves_the_peak_that_costs() -> None:
+    # 10 hours of 20 MW among 10 MW; without a demand charge nothing would move.
+    demand = np.where((np.arange(HOURS) >= 8) & (np.arange(HOURS) < 18), 20e6, 10e6)
+    battery = Battery(kind="battery", energy=50e6 * 3600, limit=10e6, efficiency=1.0, charge=0)
+    storages = {"battery": Storage(battery, np.ones(HOURS))}
+    limit, price = np.full(HOURS, 50e6), 0.05 / KWH
+    free = least_cost(demand, {"grid": Plant(limit, price)}, storages)
+    assert bill(free.sources, {"grid": price}) == pytest.approx(demand.sum() * 3600 * price)
+    charged = least_cost(demand, {"grid": Plant(limit, price, peak_cost=1e-6)}, storages)
+    # Eight hours fill it by as much as ten empty it: 8 (p - 10) = 10 (20 - p).
+    assert charged.sources["grid"].max() == pytest.approx(280e6 / 18, rel=1e-6)
+    np.testing.assert_allclose(sum(charged.sources.values()), demand, atol=1)
+
+
+def test_each_month_has_its_own_peak_and_permits_keep_their_price() -> None:
+    demand = np.where(np.arange(HOURS) < 12, 30e6, 10e6)
+    plants = {
+        "grid": Plant(np.full(HOURS, 40e6), 0.03 / KWH, peak_cost=1e-7),
+        "engines": Plant(np.full(HOURS, 15e6), 0.05 / KWH, nox=1e-9, allowance=1e-9 * 3600 * 20e6),
+    }
+    halves = (np.arange(HOURS) >= 12).astype(np.intp)
+    found = least_cost(demand, plants, {}, halves)
+    assert (found.sources["engines"] * 3600 * 1e-9).sum() <= 1e-9 * 3600 * 20e6 * (1 + 1e-9)
+    assert list(found.permit_prices) == ["engines"]
+    assert found.permit_prices["engines"] >= 0

@@ -598,3 +598,18 @@ def test_rented_gpus_cost_by_the_hour_until_the_last_token(small: Description) -
     assert record["usd.hardware"].sum() == 0
     assert record["usd.gpus"].sum() == pytest.approx(4096 * 2.0 * hours)
     assert record.summary["site"]["unpriced"] == []
+
+
+def test_least_cost_never_costs_more_demand_charge_included(small: Description) -> None:
+    assert small.site is not None
+    grid = GRID.model_copy(update={"limit": 6e6, "demand_charge": 15.0 / 1e3 / (30 * 86400)})
+    power = {"grid": grid, "engines": ENGINES.model_copy(update={"count": 4, "rent": 0.0})}
+    site = small.site.model_copy(update={"power": power})
+    description = small.model_copy(update={"site": site})
+    parts = ("usd.energy", "usd.demand", "usd.maintenance")
+    merit, best = (
+        sum(simulate(description, planner=plain, cheapest=lp)[part].sum() for part in parts)
+        for lp in (False, True)
+    )
+    assert best <= merit * (1 + 1e-9)
+    assert best > 0

@@ -32,9 +32,11 @@ def cheapest_dispatch(scene: Scene, played: Played) -> Dispatch:
                 # Room that only opened while the year rolled on: give no more at any hour.
                 limit, allowance = merit, None
         cost = tariff(source, scene.hours) if isinstance(source, Grid) else marginal_cost(source)
-        plants[name] = Plant(limit, cost, nox, allowance)
+        charge = source.demand_charge if isinstance(source, Grid) else 0.0
+        plants[name] = Plant(limit, cost, nox, allowance, charge)
     storages = {
         name: Storage(storage.battery, grid.by_hour(storage.present))
         for name, storage in sources.storages.items()
     }
-    return least_cost(played.heat.facility, plants, storages)
+    _, months = np.unique(scene.hours.astype("datetime64[M]"), return_inverse=True)
+    return least_cost(played.heat.facility, plants, storages, months)
