@@ -18,6 +18,7 @@ from opencolossus.train.console import Silent
 from opencolossus.train.guard import Guard
 from opencolossus.train.loop import Found, Loop
 from opencolossus.train.run import train
+from opencolossus.train.schedule import factor
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +150,33 @@ def test_there_must_be_something_to_resume(describe, tmp_path, heard):
         ("model.layers=3", "another model: its model.layers is 2"),
         ("run.sequence=32", "other data"),
         ("run.seed=4", "set run.seed to 0"),
+        ("run.precision=bf16", r"run\.precision is bf16, but the run began with fp32"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(describe, tmp_path, heard, change, said):
     train(describe("run.tokens=1024"), tmp_path, heard)
     with pytest.raises(UserError, match=said):
         train(describe(change), tmp_path, heard, resume=True)
+
+
+def test_a_run_that_goes_on_with_another_batch_sees_as_many_tokens(describe, tmp_path, heard):
+    train(describe("run.tokens=5120"), tmp_path, heard)
+    found = train(describe("run.batch=1024"), tmp_path, heard, resume=True)
+    assert (found.step, found.tokens) == (10 + 5, 10240)
+    assert "changed since the run began: run.batch: 512.0 -> 1024.0" in heard.notes
+    assert "resuming at step 10 of 15" in heard.notes
+    rates = [event["learning_rate"] for event in events(tmp_path, "step")]
+    assert rates[11] == pytest.approx(factor(describe().run.schedule, 12 / 20))
+
+
+def test_what_to_compile_can_be_changed_on_the_way(describe, tmp_path, heard):
+    """Left to itself, it stays what the run found out when it began."""
+    train(describe("run.tokens=2560", "run.compile=functions"), tmp_path, heard)
+    store = Store(tmp_path, print)
+    train(describe("run.tokens=5120"), tmp_path, heard, resume=True)
+    assert store.state(10)["compiled"] == "functions"
+    train(describe("run.compile=none"), tmp_path, heard, resume=True)
+    assert store.state(20)["compiled"] == "none"
 
 
 def test_precision_that_is_not_built_is_refused(describe, tmp_path, heard):

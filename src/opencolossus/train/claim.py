@@ -15,6 +15,8 @@ from opencolossus.train.fields import differences
 
 DESCRIPTION = "description.json"
 TOKENIZER = "tokenizer.json"
+LASTING = ("optimiser.name", "precision")
+"""Fields of ``run`` that stay what they are."""
 
 
 def claim(folder: Path, description: Description, resume: bool, progress: Progress) -> None:
@@ -24,7 +26,7 @@ def claim(folder: Path, description: Description, resume: bool, progress: Progre
 
     Raises:
         UserError: it holds a run already and ``resume`` was not asked for, or holds none to
-            resume, or one of another optimiser, or cannot be written.
+            resume, or one of another optimiser or precision, or cannot be written.
     """
     known = folder / DESCRIPTION
     if world.restarted():
@@ -58,11 +60,10 @@ def _read(path: Path) -> Description:
 def _compare(before: Description, now: Description, progress: Progress) -> None:
     """Tell what has changed in ``run``, and refuse what the checkpoint cannot follow."""
     old, new = before.run.model_dump(mode="json"), now.run.model_dump(mode="json")
-    kind = before.run.optimiser.name
-    if now.run.optimiser.name != kind:
-        raise UserError(
-            f"run.optimiser.name is {now.run.optimiser.name}, but the run began with {kind}, whose "
-            f"state its checkpoints hold; set it to {kind}, or give a new --out"
-        )
     for path, was, value in differences(old, new):
+        if path in LASTING:
+            raise UserError(
+                f"run.{path} is {value}, but the run began with {was}, for which its checkpoints "
+                f"are; set it to {was}, or give a new --out"
+            )
         progress.note(f"changed since the run began: run.{path}: {was} -> {value}")

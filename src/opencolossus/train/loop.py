@@ -85,7 +85,7 @@ class Loop:
         else:
             training.engine.discard()
         training.position.step += 1
-        training.position.tokens += self.recorder.step_tokens
+        training.position.tokens += training.step_tokens
         record = self.recorder.record(sums, rate, load, time.perf_counter() - began)
         self.shown.step(record, self._share(), self.recorder.left(self.saver.elapsed))
         if fault is not None:
@@ -144,7 +144,7 @@ class Loop:
         self.now = self._agree()
         if self.now.signal:
             return signal.Signals(self.now.signal).name
-        if self.training.position.step >= self.run.steps:
+        if self.training.position.step >= self.training.steps:
             return "tokens"
         limit = self.run.time_limit
         if limit is not None and self.now.elapsed + self.now.usual > limit:
@@ -159,5 +159,5 @@ class Loop:
         return Moment(elapsed, int(asked), usual, overdue)
 
     def _share(self) -> float:
-        step, steps = self.training.position.step, self.run.steps
-        return progress(step, steps, self.now.elapsed, self.run.time_limit)
+        seen, tokens = self.training.position.tokens, self.training.all_tokens
+        return progress(seen, tokens, self.now.elapsed, self.run.time_limit)

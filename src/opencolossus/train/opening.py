@@ -59,7 +59,7 @@ def energy(training: Training, shown: Progress) -> Energy:
 
 def introduce(training: Training, resume: bool, shown: Progress) -> None:
     """Say what is about to be trained, on what."""
-    model, run = training.description.model, training.description.run
+    model = training.description.model
     kind = str(training.dtype).removeprefix("torch.")
     shown.note(
         f"model: {model.name}, {show(model.parameters, COUNT, 3)} parameters, "
@@ -81,7 +81,7 @@ def introduce(training: Training, resume: bool, shown: Progress) -> None:
         what = {"functions": "the functions between matrix products", "blocks": "each block"}
         shown.note(f"the first steps compile {what[training.compiled]}")
     if training.position.step or resume:
-        shown.note(f"resuming at step {training.position.step} of {run.steps}")
+        shown.note(f"resuming at step {training.position.step} of {training.steps}")
 
 
 def beginning(training: Training) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Recorder:
         run = training.description.run
         self._training, self._around = training, around
         self._flops = training.description.model.training_flops_per_token(run.sequence)
-        self.step_tokens = run.batch_sequences * run.sequence
+        self.step_tokens = training.step_tokens
         self.times: list[float] = []
         """Seconds of each step of this process."""
         self._recent: deque[float] = deque(maxlen=RECENT)
@@ -49,9 +49,8 @@ class Recorder:
 
     def left(self, elapsed: float) -> float:
         """Seconds to go, after ``elapsed`` of training."""
-        run = self._training.description.run
-        by_steps = (run.steps - self._training.position.step) * self.usual
-        limit = run.time_limit
+        by_steps = (self._training.steps - self._training.position.step) * self.usual
+        limit = self._training.description.run.time_limit
         return by_steps if limit is None else min(by_steps, max(limit - elapsed, 0.0))
 
     def record(self, sums: Sums, rate: float, load: float | None, seconds: float) -> StepRecord:

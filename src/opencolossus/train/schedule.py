@@ -31,11 +31,11 @@ def _stable_then_linear(schedule: Schedule, progress: float) -> float:
     return schedule.final + (1.0 - schedule.final) * left / schedule.decay
 
 
-def progress(step: int, steps: int, elapsed: float, time_limit: float | None) -> float:
-    """How far a run is: by steps, or by time (s) where a limit on it is nearer.
+def progress(seen: int, tokens: int, elapsed: float, time_limit: float | None) -> float:
+    """How far a run is: by tokens, or by time (s) where a limit on it is nearer.
 
     A limit on time makes the rate of a step depend on the clock, so only runs without one repeat
     to the bit.
     """
-    by_steps = step / steps
-    return by_steps if time_limit is None else max(by_steps, elapsed / time_limit)
+    by_tokens = seen / tokens
+    return by_tokens if time_limit is None else max(by_tokens, elapsed / time_limit)

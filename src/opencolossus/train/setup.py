@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,23 @@ class Training:
     dtype: torch.dtype
     device: torch.device
     compiled: Compiling
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step, over all processes."""
+        run = self.description.run
+        return run.batch_sequences * run.sequence
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens of the whole run, its last step whole."""
+        return self.description.run.steps * self.step_tokens
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run; one that goes on with another batch sees as many tokens."""
+        left = max(self.all_tokens - self.position.tokens, 0)
+        return self.position.step + math.ceil(left / self.step_tokens)
 
     def state(self) -> State:
         """What a checkpoint keeps beside the tensors."""
@@ -157,14 +175,12 @@ def build(
 def _found_out(
     description: Description, device: torch.device, saved: State | None
 ) -> tuple[torch.dtype, Compiling]:
-    """What to compute in and what to compile: as found out when the run began."""
+    """What to compute in and what to compile: as described, or found out when the run began."""
     model, run = description.model, description.run
-    if saved is not None:
-        return getattr(torch, saved.dtype), saved.compiled
-    return (
-        world.from_first(compute_type(run.precision, device)),
-        world.from_first(compiles(run, model, device)),
-    )
+    dtype = getattr(torch, saved.dtype) if saved else compute_type(run.precision, device)
+    known = saved is not None and run.compile == "auto"
+    compiled = saved.compiled if saved and known else compiles(run, model, device)
+    return world.from_first((dtype, compiled))
 
 
 def load_tensors(training: Training, step: int) -> None:
