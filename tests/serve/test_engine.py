@@ -169,6 +169,36 @@ def test_stop_tokens_and_stop_strings_end_an_answer(
     assert out[-1].finish == "stop"
 
 
+def test_what_is_no_number_ends_its_answer_and_no_other(
+    model: Grok, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [Request(str(i), p, 20, GREEDY, logprobs=2) for i, p in enumerate(prompts(4))]
+    for request in asked:
+        engine.submit(request)
+    said = [*engine.step(), *engine.step()]
+    logits = engine._network.logits
+
+    def broken(first: int, pieces: list[list[int]], whole: bool = False) -> torch.Tensor:
+        found = logits(first, pieces, whole)
+        found[1:3] = torch.tensor([[math.nan], [math.inf]])
+        return found
+
+    monkeypatch.setattr(engine._network, "logits", broken)
+    step = engine.step()
+    monkeypatch.undo()
+    failed = [delta for delta in step if delta.error]
+    assert len(failed) == 2
+    assert all("no numbers" in str(delta.error) for delta in failed)
+    assert engine.running == 2
+    said += [*step, *(delta for deltas in drain(engine).values() for delta in deltas)]
+    for request in asked:
+        mine = [delta for delta in said if delta.id == request.id]
+        expected = alone(model, request.prompt, 20)
+        assert tokens(mine) == (expected[:2] if mine[-1].error else expected)
+        engine.submit(request)  # nothing of it is taken from the cache
+        assert tokens(drain(engine)[request.id]) == expected
+
+
 def test_the_context_ends_an_answer(engine: Engine) -> None:
     engine.submit(Request("a", (9,) * 250, 1000, Sampling(seed=0)))
     out = drain(engine)["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -12,9 +13,10 @@ from opencolossus.serve.fair import FairQueue
 from opencolossus.serve.network import open_network
 from opencolossus.serve.request import Delta, Request, Sampling, TokenLogprob
 from opencolossus.serve.running import Running, scored
-from opencolossus.serve.sampling import choose, penalise
+from opencolossus.serve.sampling import choose, largest, penalise
 from opencolossus.serve.slots import Slot, place
 
+NO_NUMBERS = "the model computed infinities or no numbers at all; its weights may be damaged"
 PREFILL_TOKENS = 1024
 """Most prompt tokens that a step reads."""
 PREFILL_SECONDS = 0.05
@@ -104,7 +106,18 @@ class Engine:
             ready, found = self._prefill()
             logits += found
             rows += ready
-        return self._sample(rows, torch.cat(logits)) if rows else []
+        return self._advance(rows, torch.cat(logits)) if rows else []
+
+    def _advance(self, rows: list[Running], logits_BV: torch.Tensor) -> list[Delta]:
+        """A token for each of the rows that have numbers to choose by, the end for others."""
+        best = largest(logits_BV)
+        sound = [i for i, one in enumerate(best) if math.isfinite(one)]
+        failed = [
+            self._fail(row) for row, one in zip(rows, best, strict=True) if not math.isfinite(one)
+        ]
+        if not failed:
+            return self._sample(rows, logits_BV)
+        return failed + self._sample([rows[i] for i in sound], logits_BV[sound])
 
     def _admit(self) -> None:
         while len(self._running) < self.slots and (request := self.queue.take()):
@@ -212,5 +225,15 @@ class Engine:
             logprobs = (scored(logprobs_V, token, row.request.logprobs or 0, self._bytes),)
         delta = row.take(token, self._bytes[token], logprobs, self.context)
         if delta.finish is not None:
-            self._release(next(i for i, other in enumerate(self._running) if other is row))
+            self._release(self._slot(row))
         return delta
+
+    def _fail(self, row: Running) -> Delta:
+        """End an answer for which the network computed no numbers; its slot is of no use."""
+        slot = self._slot(row)
+        self._held[slot].tokens = []
+        self._release(slot)
+        return Delta(row.request.id, finish="error", error=NO_NUMBERS, status=500)
+
+    def _slot(self, row: Running) -> int:
+        return next(i for i, other in enumerate(self._running) if other is row)
