@@ -145,3 +145,23 @@ def test_more_bandwidth_is_never_slower(ranks: int, size: float, gain: float) ->
         args = (np.asarray(float(ranks)), np.asarray(1.0), np.asarray(size))
         before = float(collectives.gather_time(machine, *args))
         assert float(collectives.gather_time(faster, *args)) <= before * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("neighbours", [0.0, 1.0])
+@pytest.mark.parametrize("groups", [1, 4, 8, 32])
+def test_groups_that_a_token_meets_against_dealing_its_experts_out(
+    deepseek: Shape, neighbours: float, groups: int
+) -> None:
+    """256 experts, 8 of a token: drawn by lot, or in a row as benchmarks' gates choose them."""
+    r = np.random.default_rng(1)
+    experts, top = int(deepseek.experts), int(deepseek.experts_per_token)
+    if neighbours:
+        chosen = (r.integers(experts, size=(20_000, 1)) + np.arange(top)) % experts
+    else:
+        chosen = r.integers(experts, size=(20_000, top))
+    group = np.sort(chosen // (experts // groups), axis=1)
+    counted = np.mean(1 + np.sum(np.diff(group, axis=1) > 0, axis=1))
+    shape = replace(deepseek, neighbours=np.asarray(neighbours))
+    assert float(collectives.met(shape, np.asarray(float(groups)))) == pytest.approx(
+        counted, rel=0.03
+    )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.plan import calibrate
-from opencolossus.plan.familiar import ADAPTERS, DENSE, EXPERTS, Aspects
+from opencolossus.plan.familiar import ADAPTERS, DENSE, EXPERTS, KINDS, Aspects
 from opencolossus.plan.measured import Measured
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
@@ -22,7 +22,6 @@ from opencolossus.step.columns import Array
 COVERED = 0.90
 FEWEST = 20
 """Rows below which a class of rows takes its interval from all rows."""
-KINDS = (DENSE, EXPERTS, ADAPTERS)
 FITS = 0.98
 """Share of rows that ran and must fit in memory by the law."""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from opencolossus.specs.software import Calibration
 
-DENSE, EXPERTS, ADAPTERS = "dense", "experts", "adapters"
+KINDS = DENSE, EXPERTS, ADAPTERS = "dense", "experts", "adapters"
 WITHIN = 2.0
 """Sequences up to so many times longer or shorter than a measured one are no news."""
 ELSEWHERE = "elsewhere"
