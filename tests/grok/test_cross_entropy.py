@@ -14,8 +14,13 @@ SHAPINGS = [Shaping(), Shaping(0.5), Shaping(0.5, 3.0)]
 
 @pytest.mark.parametrize("shaping", SHAPINGS, ids=str)
 @pytest.mark.parametrize("chunk", [1 << 22, 300 * 41])
-def test_loss_and_gradients(shaping: Shaping, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shares", [1, 2])
+def test_loss_and_gradients(
+    shaping: Shaping, chunk: int, shares: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one share, and in two side by side."""
     monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(cross_entropy, "_shares", lambda *tensors: shares)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(700, 16, generator=generator, requires_grad=True)
     weight = torch.randn(41, 16, generator=generator, requires_grad=True)

@@ -149,3 +149,13 @@ def test_without_a_compiler_a_warning_says_so(
     monkeypatch.setattr(functions, "load", fail)
     assert functions.library.__wrapped__() is None
     assert "training is slower: there is no C++ compiler" in caplog.text
+
+
+@needed
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_adding_into_wider_sums(width: int, dtype: torch.dtype) -> None:
+    part, sums = numbers(7, width, dtype=dtype), numbers(8, width)[:7].clone()
+    wanted = sums + part.float()
+    assert functions.add_into(sums, part) is sums
+    assert sums.equal(wanted)

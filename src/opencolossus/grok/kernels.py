@@ -211,10 +211,11 @@ def cross_entropy_rows(
     return (top + torch.log(total)).squeeze(-1)
 
 
+@twin(functions.add_into)
 @small
-def add_into(sums: Tensor, part: Tensor) -> None:
-    """Add to sums of a wider type in one pass."""
-    sums.add_(part.to(sums.dtype))
+def add_into(sums: Tensor, part: Tensor) -> Tensor:
+    """Add to sums of a wider type in one pass; gives them back."""
+    return sums.add_(part.to(sums.dtype))
 
 
 @twin(routing.sort_choices)

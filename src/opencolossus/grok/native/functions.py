@@ -100,6 +100,15 @@ def cross_entropy_rows(
     return lse_R
 
 
+def add_into(sums: Tensor, part: Tensor) -> Tensor | None:
+    """See `kernels.add_into`."""
+    if not fit(part) or not fit(sums, torch.float32) or not part.numel():
+        return None
+    width = part.shape[-1]
+    call("add_into", part, sums, part.numel() // width, width)
+    return sums
+
+
 def softmax_block(
     products_GRL: Tensor, first_GR: Tensor, scale: float, softcap: float, hidden: float
 ) -> tuple[Tensor, Tensor, Tensor] | None:

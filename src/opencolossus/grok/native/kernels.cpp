@@ -47,6 +47,10 @@
         Block block{heads, queries, keys, first, {scale, cap}};                                      \
         softmax_block_gradient(products, block, lse, grad_weights, dots, weights, grad, threads);  \
     }                                                                                              \
+    extern "C" void add_into_##BITS(const T *part, float *sums, int64_t rows, int64_t width,       \
+                                    int64_t threads) {                                             \
+        add_into(part, sums, rows, width, threads);                                                \
+    }                                                                                              \
     extern "C" void gather_##BITS(const T *rows, const int64_t *place, const float *gates, T *out, \
                                   int64_t tokens, int64_t top_k, int64_t width,                    \
                                   int64_t threads) {                                               \

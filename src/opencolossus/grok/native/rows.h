@@ -92,4 +92,13 @@ Vector tanh_fraction(Vector x) {
     return z < -1.0f ? Vector{} - 1.0f : z;
 }
 
+template <class T>
+void add_into(const T *part, float *sums, int64_t rows, int64_t width, int64_t threads) {
+    each_row(rows, width, threads, [=](int64_t r) {
+        along(r * width, (r + 1) * width, [=](int64_t i, auto n) {
+            store(sums + i, load(sums + i, n) + load(part + i, n), n);
+        });
+    });
+}
+
 }  // namespace
