@@ -54,3 +54,6 @@ def test_what_people_write_looks_as_they_mean_it() -> None:
     link = render("[site](https://example.org)")
     assert 'href="https://example.org"' in link
     assert "noopener" in link
+    image = render("![a <cat>](https://example.org/cat.png)")
+    assert 'href="https://example.org/cat.png"' in image
+    assert ">a &lt;cat&gt;</a>" in image

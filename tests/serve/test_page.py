@@ -212,6 +212,33 @@ def test_a_phone_shows_all_of_it_within_its_width(
     phone.close()
 
 
+def test_a_list_that_lies_over_the_page_keeps_the_focus_and_gives_it_back(
+    server: Server, browser: Browser
+) -> None:
+    phone = browser.new_context(viewport={"width": 360, "height": 640})
+    page = phone.new_page()
+    sign_up(page, server, "hugo")
+    opener = page.get_by_role("button", name="Open the list of conversations")
+    expect(opener).to_have_attribute("aria-expanded", "false")
+    opener.click()
+    expect(page.get_by_role("button", name="Close the list")).to_be_focused()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        assert not page.evaluate(
+            "document.querySelector('main.talk').contains(document.activeElement)"
+        )
+    page.get_by_role("searchbox").focus()
+    page.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+    expect(opener).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.set_viewport_size({"width": 1200, "height": 640})
+    expect(page.get_by_role("textbox", name="Message")).to_be_editable()
+    page.get_by_role("textbox", name="Message").click()
+    phone.close()
+
+
 def test_every_control_has_a_name_and_is_reached_by_keyboard(server: Server, page: Page) -> None:
     sign_up(page, server, "gina")
     ask(page, "hello")

@@ -3,7 +3,7 @@ import { api, tokenOf } from "./api.js";
 import { setUpDoor, showDoor } from "./door.js";
 import { $, element } from "./parts.js";
 import { openSettings, setUpSettings } from "./settings.js";
-import { closeSide, loadTalks, newTalk } from "./side.js";
+import { closeSide, loadTalks, newTalk, openSide } from "./side.js";
 import { attempt, question, state } from "./state.js";
 import { route, showTitle, stopAnswer, toBottom } from "./talk.js";
 import "./tuning.js";
@@ -12,14 +12,12 @@ document.addEventListener("keydown", (event) => {
   if ($("app").hidden) return;
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
     event.preventDefault();
-    $("side").classList.add("open");
-    $("search").focus();
+    openSide("search");
   } else if (event.altKey && event.key.toLowerCase() === "n") {
     event.preventDefault();
     newTalk();
   } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
-    if ($("side").classList.contains("open")) closeSide();
-    stopAnswer();
+    if (!closeSide()) stopAnswer();
   }
 });
 // Not submit buttons: Enter in a field presses the first of those.
@@ -48,6 +46,7 @@ async function start() {
     ...(state.me.accounts ? [element("small", { textContent: `${state.me.user.tier} · settings` })] : []),
   );
   $("account").hidden = !state.me.accounts;
+  $("account-name").value = state.me.user.name; // for the browser's list of passwords
   $("sign-out").hidden = !state.me.accounts;
   state.talk = null;
   await loadTalks();

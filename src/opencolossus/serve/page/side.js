@@ -65,13 +65,30 @@ export function newTalk() {
   question.focus();
 }
 
-export function closeSide() {
-  $("side").classList.remove("open");
-  $("shade").hidden = true;
+// On a phone the list lies over the conversation, which is out of reach meanwhile.
+const phone = matchMedia("(max-width: 760px)");
+const talk = document.querySelector("main.talk");
+
+function cover(covered) {
+  $("side").classList.toggle("open", covered);
+  $("shade").hidden = !covered;
+  talk.inert = covered;
+  $("side-open").setAttribute("aria-expanded", String(covered));
 }
-$("side-open").addEventListener("click", () => {
-  $("side").classList.add("open");
-  $("shade").hidden = false;
-  $("side-close").focus();
-});
+
+export function openSide(focus) {
+  if (phone.matches) cover(true);
+  $(focus).focus();
+}
+
+// Whether there was something to close.
+export function closeSide() {
+  if (!$("side").classList.contains("open")) return false;
+  const inside = $("side").contains(document.activeElement);
+  cover(false);
+  if (inside) $("side-open").focus();
+  return true;
+}
+phone.addEventListener("change", closeSide);
+$("side-open").addEventListener("click", () => openSide("side-close"));
 for (const name of ["side-close", "shade"]) $(name).addEventListener("click", closeSide);
