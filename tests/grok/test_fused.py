@@ -199,3 +199,21 @@ def test_what_is_not_in_the_hosts_memory_goes_to_the_function_itself() -> None:
     finally:
         fused.switch("off")
     assert asked == ["cpu"]
+
+
+def test_experts_side_by_side_give_the_same_bits_every_time() -> None:
+    """Whichever core takes which; a run that goes on must not notice."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(512, 64, generator=generator).bfloat16().requires_grad_()
+    gate, up = (torch.randn(4, 64, 96, generator=generator).bfloat16() for _ in range(2))
+    down = torch.randn(4, 96, 64, generator=generator).bfloat16().requires_grad_()
+    before, runs = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(4):
+            out = expert_products(x, [128] * 4, gate, up, down, "gelu")
+            runs.append([out, *torch.autograd.grad(out.float().square().sum(), (x, down))])
+    finally:
+        torch.set_num_threads(before)
+    for again in runs[1:]:
+        assert all(a.equal(b) for a, b in zip(runs[0], again, strict=True))
