@@ -15,6 +15,7 @@ from opencolossus.plan.facts import Facts
 from opencolossus.train import precision, probe
 from opencolossus.train.console import Silent
 from opencolossus.train.loop import Loop
+from opencolossus.train.master import Masters
 from opencolossus.train.run import train
 
 
@@ -34,6 +35,18 @@ def test_a_cpu_computes_in_16_bits_where_a_trial_finds_that_faster(monkeypatch, 
     assert precision.compute_type("bf16", cpu) == found
     assert precision.compute_type("fp32", cpu) == torch.float32
     assert precision.compute_type("bf16", torch.device("cuda")) == torch.bfloat16
+
+
+def test_gradients_of_many_micro_batches_are_summed_in_fp32():
+    """A pipeline takes them over once per step only; in bf16, 256 + 1 is 256."""
+    used = torch.nn.Parameter(torch.ones(3))
+    masters = Masters({"blocks.0.up.weight": used}, torch.bfloat16)
+    for _ in range(300):
+        used.sum().backward()
+    masters.collect()
+    assert used.dtype == torch.bfloat16
+    assert masters.weights["blocks.0.up.weight"].grad.tolist() == [300.0] * 3
+    assert used.grad is None
 
 
 def test_the_trial_really_multiplies_and_copies(monkeypatch, tmp_path):

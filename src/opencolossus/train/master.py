@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -38,19 +39,19 @@ class Masters:
             (p, self.weights[name]) for name, p in self.used.items() if p is not self.weights[name]
         ]
         self._rounded = [(p, w) for p, w in self._apart if not isinstance(p, DTensor)]
+        for parameter, master in self._rounded:
+            parameter.register_post_accumulate_grad_hook(partial(_add_to, master))
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Add the network's gradients to those of the fp32 weights; after every backward pass."""
+        """Take the gradients over that FSDP has added up; rounded weights hand theirs on at once.
+
+        After every backward pass, or after several.
+        """
         for used, master in self._apart:
-            if used.grad is None:
-                continue
-            found = used.grad.to_local() if isinstance(used.grad, DTensor) else used.grad
-            if master.grad is None:
-                master.grad = found.float()
-            else:
-                master.grad.add_(found)
-            used.grad = None
+            if isinstance(used.grad, DTensor):
+                _add(master, used.grad.to_local())
+                used.grad = None
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -63,3 +64,18 @@ class Masters:
         """Forget all gradients."""
         for name, weight in self.weights.items():
             weight.grad = self.used[name].grad = None
+
+
+def _add_to(master: Tensor, used: Tensor) -> None:
+    """Empty the gradient of ``used`` into that of its fp32 weight, before the next adds to it."""
+    if used.grad is not None:
+        _add(master, used.grad)
+        used.grad = None
+
+
+@torch.no_grad()
+def _add(master: Tensor, found: Tensor) -> None:
+    if master.grad is None:
+        master.grad = found.float()
+    else:
+        master.grad.add_(found)
