@@ -98,8 +98,9 @@ def _manifest(
 ) -> str:
     """For Kubernetes."""
     from opencolossus.train.launch import ask, kubernetes
+    from opencolossus.train.launch.pods import Options
 
-    options = kubernetes.Options(
+    options = Options(
         image=ask.needed("image", image, "registry/colossus:1"),
         claim=ask.needed("claim", claim, "runs"),
         description=spec.read_text(),

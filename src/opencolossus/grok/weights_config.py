@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.model import Model
-from opencolossus.specs.public_config import (
+from opencolossus.specs.public_families import (
     ACTIVATIONS,
     common_values,
     grok_values,

@@ -9,52 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.plan import lattice
+from opencolossus.plan.differences import AXES, PARTS, change, reason
 from opencolossus.plan.plan import Alternative, Plan
 from opencolossus.plan.pricing import HEADROOM
 from opencolossus.specs.units import SIZE, show
 from opencolossus.step.columns import Array
 from opencolossus.step.law import Cost
-from opencolossus.step.layouts import RECOMPUTE, SCHEDULES, Layouts
+from opencolossus.step.layouts import Layouts
 
 if TYPE_CHECKING:
     from opencolossus.plan.joint import Found
 
 COUNT = 10
-AXES = (
-    "tensor",
-    "context",
-    "pipeline",
-    "virtual",
-    "expert",
-    "micro_batch",
-    "zero",
-    "recompute",
-    "schedule",
-)
-WORDS = {
-    "tensor": "tensor",
-    "context": "context",
-    "pipeline": "pipeline",
-    "virtual": "chunks a stage",
-    "expert": "expert ranks",
-    "micro_batch": "micro-batch",
-    "zero": "ZeRO",
-    "recompute": "recompute",
-    "schedule": "schedule",
-}
-PARTS = {
-    "compute": "compute is less efficient",
-    "recompute": "recomputes",
-    "gaps": "more kernels to start",
-    "tensor": "tensor-parallel messages",
-    "context": "context-parallel messages",
-    "expert": "expert dispatch",
-    "sends": "pipeline messages",
-    "bubble": "pipeline bubble",
-    "data": "gradients and weights between replicas",
-    "optimiser": "optimiser",
-    "stragglers": "waiting for the slowest",
-}
 
 
 def nearest(found: Found, plan: Plan) -> tuple[Alternative, ...]:
@@ -168,20 +134,9 @@ def _slower(
         step_time=float(cost.time[place]),
         tokens_per_second=float(plan.tokens_per_second * rate[one.index] / rate[found.best]),
         memory=float(found.priced.memory[one.index]),
-        change=_change(one.axis, one.value, layouts.take(np.array([0, place]))),
-        why=_reason(gains, float(cost.time[0]), plan.gpus, others),
+        change=change(one.axis, one.value, layouts.take(np.array([0, place]))),
+        why=reason(gains, float(cost.time[0]), plan.gpus, others),
     )
-
-
-def _reason(gains: dict[str, float], step: float, gpus: int, others: int) -> str:
-    """The parts of the step that grew most, as shares of the chosen step."""
-    grown = sorted(gains.items(), key=lambda item: -item[1])
-    text = [f"{PARTS[name]} {gain / step:+.1%}" for name, gain in grown[:2] if gain > 0.003 * step]
-    if others < 0.97 * gpus:
-        text.insert(0, f"uses {others:,} GPUs only")
-    if not text and sum(gains.values()) < -0.003 * step:
-        return "faster for this kind of GPU, not for the others"
-    return ", ".join(text) or "as fast within 0.3 %"
 
 
 def _too_large(found: Found, plan: Plan, one: _Offer) -> Alternative:
@@ -198,25 +153,6 @@ def _too_large(found: Found, plan: Plan, one: _Offer) -> Alternative:
         step_time=None,
         tokens_per_second=None,
         memory=need,
-        change=_change(one.axis, one.value, Layouts.join([best, chosen])),
+        change=change(one.axis, one.value, Layouts.join([best, chosen])),
         why=f"does not fit: needs {show(need, SIZE, 3)}, {show(need - limit, SIZE, 2)} too much",
     )
-
-
-def _change(axis: str, value: float, both: Layouts) -> str:
-    """What differs, in words; dimensions that had to follow stand behind it."""
-    here = float(getattr(both, axis)[0])
-    text = f"{WORDS[axis]} {_name(axis, value)} instead of {_name(axis, here)}"
-    moved = [
-        f"{WORDS[other]} {_name(other, float(getattr(both, other)[1]))}"
-        for other in AXES
-        if other != axis and getattr(both, other)[0] != getattr(both, other)[1]
-    ]
-    return f"{text} (with {', '.join(moved)})" if moved else text
-
-
-def _name(axis: str, value: float) -> str:
-    table = {"recompute": RECOMPUTE, "schedule": SCHEDULES}.get(axis)
-    if table is None:
-        return f"{value:.0f}"
-    return next(name for name, number in table.items() if number == value)

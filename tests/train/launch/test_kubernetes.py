@@ -15,7 +15,7 @@ from kubeflow_trainer_api.models import JobsetV1alpha2JobSet, TrainerV1alpha1Tra
 from opencolossus.specs.errors import UserError
 from opencolossus.train.launch import kubernetes
 from opencolossus.train.launch.job import Job
-from opencolossus.train.launch.kubernetes import Options
+from opencolossus.train.launch.pods import Options
 
 TRAIN = ("train", "/etc/colossus/description.yaml", "--out", "/runs/grok 3")
 JOB = Job("Grok 3!", nodes=4, gpus=8, train=TRAIN, folder="/runs/grok 3", time_limit=3600.0)

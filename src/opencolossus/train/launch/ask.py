@@ -15,8 +15,8 @@ from opencolossus.specs.run import Layout
 from opencolossus.specs.units import DURATION
 from opencolossus.specs.written import UnitError, parse
 from opencolossus.train.launch.job import Job
-from opencolossus.train.launch.kubernetes import RUNS, SPEC
 from opencolossus.train.launch.nodes import Nodes, find
+from opencolossus.train.launch.pods import RUNS, SPEC
 
 Manager = Literal["torchrun", "slurm", "kubernetes", "trainjob"]
 

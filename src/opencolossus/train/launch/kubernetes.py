@@ -7,49 +7,23 @@ leaves that to the runtime that the cluster's operators installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any
-
 import yaml
 
 from opencolossus.specs.errors import UserError
-from opencolossus.train.launch.job import PORT, Job
+from opencolossus.train.launch.job import Job
+from opencolossus.train.launch.pods import (
+    SPEC,
+    Manifest,
+    Options,
+    container,
+    environment,
+    mounts,
+    resources,
+    volumes,
+)
 
-RUNS = PurePosixPath("/runs")
-"""Where the pods see the volume of the runs."""
-SPEC = PurePosixPath("/etc/colossus/description.yaml")
-"""Where they see the description."""
 LARGEST = 1 << 20
 """Bytes that a ConfigMap takes."""
-JOIN = 1800
-"""Seconds that a pod waits for the others, whose images may still be on their way."""
-RESTARTED = "JOBSET_RESTART_ATTEMPT"
-"""Variable that tells the trainer to go on with the run that its folder holds."""
-
-Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a cluster wants to know."""
-
-    image: str
-    """With Python and this package."""
-    claim: str
-    """A PersistentVolumeClaim that all nodes may write (ReadWriteMany), seen at ``/runs``."""
-    description: str
-    """YAML text."""
-    namespace: str | None = None
-    queue: str | None = None
-    """Of Kueue."""
-    topology: str | None = None
-    """Node label within one value of which all pods must lie (a rack, a block)."""
-    resources: Mapping[str, str] = field(default_factory=dict)
-    """Further resources of each pod: rdma/hca: 1."""
-    runtime: str = "torch-distributed"
-    """ClusterTrainingRuntime of a TrainJob."""
 
 
 def jobset(job: Job, options: Options) -> list[Manifest]:
@@ -81,8 +55,8 @@ def jobset(job: Job, options: Options) -> list[Manifest]:
 def trainjob(job: Job, options: Options) -> list[Manifest]:
     """A ConfigMap with the description, and a TrainJob of Kubeflow Trainer that trains it."""
     patch = {
-        "volumes": _volumes(job, options),
-        "containers": [{"name": "node", "volumeMounts": _mounts()}],
+        "volumes": volumes(job, options),
+        "containers": [{"name": "node", "volumeMounts": mounts()}],
         "terminationGracePeriodSeconds": round(job.grace),
     }
     named = [{"name": "node", "template": {"spec": {"template": {"spec": patch}}}}]
@@ -93,10 +67,10 @@ def trainjob(job: Job, options: Options) -> list[Manifest]:
             # The runtime tells torchrun by variables (PET_...) how many nodes there are, and where.
             "command": ["torchrun", f"--max-restarts={job.restarts}", "-m", "opencolossus"],
             "args": list(job.train),
-            "env": _environment(job),
+            "env": environment(job),
             "numNodes": job.nodes,
             "numProcPerNode": job.processes,
-            "resourcesPerNode": _resources(job, options),
+            "resourcesPerNode": resources(job, options),
         },
         "runtimePatches": [
             {
@@ -179,67 +153,11 @@ def _pods(job: Job, options: Options) -> Manifest:
             "spec": {
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": round(job.grace),
-                "containers": [_container(job, options)],
-                "volumes": _volumes(job, options),
+                "containers": [container(job, options)],
+                "volumes": volumes(job, options),
             }
         },
     }
     if job.time_limit is not None:
         spec["activeDeadlineSeconds"] = round(job.time_limit)
     return spec
-
-
-def _container(job: Job, options: Options) -> Manifest:
-    first = f"{job.label}-node-0-0.{job.label}:{PORT}"
-    conf = f"is_host=$((JOB_COMPLETION_INDEX == 0)),join_timeout={JOIN}"
-    command = (
-        f"exec torchrun --nnodes={job.nodes} --nproc-per-node={job.processes} "
-        f"--max-restarts={job.restarts} --rdzv-backend=c10d --rdzv-endpoint={first} "
-        f'--rdzv-id="{job.label}-${RESTARTED}" --rdzv-conf="{conf}" -m opencolossus "$@"'
-    )
-    return {
-        "name": "node",
-        "image": options.image,
-        "command": ["/bin/sh", "-c", command, "node"],
-        "args": list(job.train),
-        "env": _environment(job),
-        "ports": [{"containerPort": PORT, "name": "rendezvous", "protocol": "TCP"}],
-        "resources": _resources(job, options),
-        "volumeMounts": _mounts(),
-    }
-
-
-def _environment(job: Job) -> list[Manifest]:
-    """Variables of each pod; the restarts are counted by a label that JobSet puts on it."""
-    label = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
-    found: list[Manifest] = [
-        {"name": RESTARTED, "valueFrom": {"fieldRef": {"fieldPath": label}}},
-        # torchrun kills its processes 30 s after it was asked to end: too soon for a checkpoint.
-        {"name": "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "value": f"{job.grace:.0f}"},
-    ]
-    if job.gpus:
-        found.append({"name": "NCCL_DEBUG", "value": "WARN"})
-    return found
-
-
-def _resources(job: Job, options: Options) -> Manifest:
-    wanted = {"nvidia.com/gpu": str(job.gpus)} if job.gpus else {}
-    wanted |= options.resources
-    return {"requests": dict(wanted), "limits": dict(wanted)} if wanted else {}
-
-
-def _volumes(job: Job, options: Options) -> list[Manifest]:
-    return [
-        {"name": "runs", "persistentVolumeClaim": {"claimName": options.claim}},
-        {"name": "description", "configMap": {"name": job.label}},
-        # NCCL and data loaders share memory; a pod has 64 MiB of it unless told otherwise.
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-    ]
-
-
-def _mounts() -> list[Manifest]:
-    return [
-        {"name": "runs", "mountPath": str(RUNS)},
-        {"name": "description", "mountPath": str(SPEC.parent), "readOnly": True},
-        {"name": "shared-memory", "mountPath": "/dev/shm"},
-    ]
