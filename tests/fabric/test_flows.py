@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencolossus.fabric.flows import NOWHERE, Routes, fair_rates, route, slowest_rate
+from opencolossus.fabric.flows import NOWHERE, Routes, route, slowest_rate
 from opencolossus.fabric.network import Network, build
 from opencolossus.specs import catalog
 from opencolossus.specs.errors import UserError
+from tests.fabric.fairness import fair_rates
 
 
 def network(gpus: int = 4096, **changes: object) -> Network:
