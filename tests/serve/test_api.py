@@ -337,12 +337,18 @@ def test_an_account_deleted_under_a_running_answer_breaks_nothing(
 
 
 def test_a_user_has_only_so_many_answers_at_once(server: Server, parrot: Parrot) -> None:
-    parrot.words, parrot.pause = ["x"] * 50, 0.1
-    key = server.add_user("free", tier="free")
-    with server.api(key) as client:
-        found = client.post("/v1/chat/completions", json=question(n=3))
-        assert found.status_code == 429
-        assert "2 answers at the same time" in found.json()["error"]["message"]
+    parrot.held = True
+    path = "/v1/chat/completions"
+    with server.api(server.add_user("free", tier="free")) as client:
+        with client.stream("POST", path, json=question(n=2, stream=True)):
+            busy = client.post(path, json=question())
+            assert busy.status_code == 429
+            assert busy.headers["Retry-After"] == "5"
+            assert "2 answers at the same time" in busy.json()["error"]["message"]
+        never = client.post(path, json=question(n=3))
+        assert never.status_code == 400
+        assert "and 3 are asked for" in never.json()["error"]["message"]
+        parrot.held = False
 
 
 def test_running_answers_are_finished_when_the_server_ends(server: Server, parrot: Parrot) -> None:

@@ -175,7 +175,7 @@ class Engine:
         finished = []
         for i, (row, piece, own) in enumerate(zip(rows, pieces, logits.split(sizes), strict=True)):
             if row.request.prompt_logprobs:
-                self._score_prompt(row, own)
+                row.score_prompt(own, self._bytes)
             self._held[first + i].tokens += piece
             row.filled += len(piece)
             if row.read:
@@ -190,16 +190,6 @@ class Engine:
         if not self._decoding or self._read_seconds * PREFILL_TOKENS <= PREFILL_SECONDS:
             return PREFILL_TOKENS
         return int(PREFILL_SECONDS / self._read_seconds)
-
-    def _score_prompt(self, row: Running, logits_TV: torch.Tensor) -> None:
-        prompt, start = row.request.prompt, row.filled
-        if start == 0:
-            row.prompt_logprobs.append(TokenLogprob(prompt[0], self._bytes[prompt[0]], None))
-        targets = prompt[start + 1 : start + 1 + logits_TV.shape[0]]
-        logprobs = torch.log_softmax(logits_TV[: len(targets)], -1)
-        for target, one in zip(targets, logprobs, strict=True):
-            top = row.request.logprobs or 0
-            row.prompt_logprobs.append(scored(one, target, top, self._bytes))
 
     def _sample(self, rows: list[Running], logits_BV: torch.Tensor) -> list[Delta]:
         raw = {

@@ -46,6 +46,17 @@ class Running:
         """Whether the whole prompt is in the cache."""
         return self.filled == len(self.request.prompt)
 
+    def score_prompt(self, logits_TV: torch.Tensor, token_bytes: Sequence[bytes]) -> None:
+        """Note how likely the tokens of the prompt were that these logits foretold."""
+        prompt, start = self.request.prompt, self.filled
+        if start == 0:
+            self.prompt_logprobs.append(TokenLogprob(prompt[0], token_bytes[prompt[0]], None))
+        targets = prompt[start + 1 : start + 1 + logits_TV.shape[0]]
+        logprobs = torch.log_softmax(logits_TV[: len(targets)], -1)
+        for target, one in zip(targets, logprobs, strict=True):
+            top = self.request.logprobs or 0
+            self.prompt_logprobs.append(scored(one, target, top, token_bytes))
+
     def take(
         self, token: int, data: bytes, logprobs: tuple[TokenLogprob, ...], context: int
     ) -> Delta:

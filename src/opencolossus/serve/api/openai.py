@@ -14,9 +14,10 @@ from opencolossus.serve.api import formats
 from opencolossus.serve.api.asking import chat_requests, check_model, text_requests
 from opencolossus.serve.api.auth import api_user, hub_of
 from opencolossus.serve.api.errors import ApiError
-from opencolossus.serve.api.hub import Hub, Ticket
+from opencolossus.serve.api.hub import Hub
 from opencolossus.serve.api.schemas import ChatRequest, Common, CompletionRequest
 from opencolossus.serve.api.streams import EventStream, event, unless_gone
+from opencolossus.serve.api.ticket import Ticket, admit
 from opencolossus.serve.api.writers import ChatWriter, TextWriter
 from opencolossus.serve.request import Delta
 
@@ -64,7 +65,7 @@ async def chat_completions(http: HttpRequest, body: ChatRequest, user: Caller) -
     hub = hub_of(http)
     check_model(hub, body.model)
     requests = await chat_requests(hub, user, body)
-    ticket = await hub.begin(user, requests)
+    ticket = await admit(hub, user, requests)
     writer = ChatWriter(hub.model, bool(body.stream_options and body.stream_options.include_usage))
     return await _respond(http, ticket, body, writer)
 
@@ -75,7 +76,7 @@ async def completions(http: HttpRequest, body: CompletionRequest, user: Caller) 
     hub = hub_of(http)
     check_model(hub, body.model)
     requests = await text_requests(hub, user, body)
-    ticket = await hub.begin(user, requests)
+    ticket = await admit(hub, user, requests)
     writer = TextWriter(hub, body, requests)
     return await _respond(http, ticket, body, writer)
 

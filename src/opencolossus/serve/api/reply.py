@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from opencolossus.serve.accounts import conversations
 from opencolossus.serve.accounts.tables import Conversation, Message, User
-from opencolossus.serve.api.hub import Hub, Ticket
+from opencolossus.serve.api.hub import Hub
 from opencolossus.serve.api.markdown import render
 from opencolossus.serve.api.streams import event
+from opencolossus.serve.api.ticket import Ticket
 
 LOG = logging.getLogger("colossus.serve")
 UNSTORED = (

@@ -23,6 +23,7 @@ from opencolossus.serve.api.errors import ApiError
 from opencolossus.serve.api.hub import Hub
 from opencolossus.serve.api.reply import Reply, shown_message
 from opencolossus.serve.api.streams import EventStream
+from opencolossus.serve.api.ticket import admit
 from opencolossus.serve.prompt import STOP_TOKENS, fit
 
 router = APIRouter(prefix="/app", include_in_schema=False)
@@ -174,7 +175,7 @@ async def answer(request: Request, talk_id: str, body: Question, user: SignedIn)
     talk, turns = await hub.read(ask)
     asked, dropped = await run_in_threadpool(_request, hub, user, talk, turns)
     # Admitted first and stored then: a message that was refused leaves no trace.
-    ticket = await hub.begin(user, [asked])
+    ticket = await admit(hub, user, [asked])
     try:
         talk, turns = await hub.write(lambda begin: _store(begin, user, talk_id, body, content))
     except BaseException:
