@@ -10,6 +10,7 @@ from typing import NamedTuple
 from opencolossus.specs.software import Calibration
 
 KINDS = DENSE, EXPERTS, ADAPTERS = "dense", "experts", "adapters"
+WORDS = {DENSE: "dense models", EXPERTS: "experts", ADAPTERS: "adapters"}
 WITHIN = 2.0
 """Sequences up to so many times longer or shorter than a measured one are no news."""
 ELSEWHERE = "elsewhere"
@@ -61,21 +62,25 @@ class Known:
             known.sequences.setdefault((run.era, run.kind), set()).add(run.sequence)
         return known
 
-    def new(self, run: Aspects) -> int:
-        """How many aspects of a run were never measured: its release; its kind of model, and its
-        GPU, with releases like it; its precision on its GPU; its length of sequences; the number
-        of its experts and of those that a token meets; their size."""
+    def news(self, run: Aspects) -> tuple[str, ...]:
+        """The aspects of a run that were never measured, in words."""
         lengths = self.sequences.get((run.era, run.kind), set())
-        found = [
-            run.software in self.software,
-            (run.era, run.kind) in self.pairs,
-            (run.architecture, run.era) in self.pairs,
-            (run.architecture, run.precision) in self.pairs,
-            (run.experts, run.chosen) in self.experts,
-            run.expert_size in self.sizes,
-            any(run.sequence / WITHIN <= s <= run.sequence * WITHIN for s in lengths),
-        ]
-        return found.count(False)
+        found = {
+            "this software": run.software in self.software,
+            f"{WORDS[run.kind]} with its like": (run.era, run.kind) in self.pairs,
+            "its like on this GPU": (run.architecture, run.era) in self.pairs,
+            f"{run.precision} on this GPU": (run.architecture, run.precision) in self.pairs,
+            "so many experts, so many of a token": (run.experts, run.chosen) in self.experts,
+            "experts of this size": run.expert_size in self.sizes,
+            "sequences of such length": any(
+                run.sequence / WITHIN <= s <= run.sequence * WITHIN for s in lengths
+            ),
+        }
+        return tuple(what for what, known in found.items() if not known)
+
+    def new(self, run: Aspects) -> int:
+        """How many aspects of a run were never measured."""
+        return len(self.news(run))
 
 
 def measured_before(calibration: Calibration) -> Known:

@@ -32,7 +32,8 @@ def interval(
         return _own(own, gpu, gpus, step_time)
     _, _, known = calibrations.reach_of(calibration, gpu)
     runs = [one for one in calibration.measured if one.architecture == run.architecture]
-    half = math.exp(width(calibration.interval, run.kind, measured_before(calibration).new(run)))
+    news = measured_before(calibration).news(run)
+    half = math.exp(width(calibration.interval, run.kind, len(news)))
     if not known or not runs:
         wide = half**UNMEASURED
         return Interval(
@@ -52,6 +53,7 @@ def interval(
     extrapolates = gpus > REACH * nearest.gpus or run.sequence > REACH * longest
     wide = half ** (1 + PER_DOUBLING * doublings)
     text = f"{nearest.model} on {nearest.gpus:,.0f} GPUs ({run.architecture})"
+    text += "; never measured: " + ", ".join(news) if news else ""
     return Interval(
         low=step_time / wide, high=step_time * wide, nearest=text, extrapolates=extrapolates
     )

@@ -71,7 +71,7 @@ def sections(found: Findings) -> list[tuple[str, list[Summary]]]:
 
 def unseen_rows(unseen: Unseen) -> list[Summary]:
     """Errors of rows that no constant was fitted to: by how they were kept apart, by source."""
-    by_group = [accuracy.summary(f"*{g}*", unseen.errors[unseen.of(g)]) for g in GROUPS]
+    by_group = [accuracy.summary(g, unseen.errors[unseen.of(g)]) for g in GROUPS]
     return by_group + accuracy.grouped(unseen.errors, unseen.measured.sources)
 
 
