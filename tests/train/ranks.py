@@ -103,9 +103,10 @@ def engine(
     groups: grouping.Groups,
     name: str = "muon",
     compiled: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Engine:
     spec = Optimiser(name=name, clip=0.1)  # type: ignore[arg-type]
-    setting = Setting(CPU, torch.float32, layout, groups, seed=3, compiled=compiled)
+    setting = Setting(CPU, dtype, layout, groups, seed=3, compiled=compiled)
     return Engine(model(kind), setting, spec)
 
 
@@ -205,6 +206,12 @@ def compiled(kind: str, layout: Layout, groups: grouping.Groups) -> dict[str, An
         e = engine(kind, layout, groups, compiled=True)
     loss = e.gradients(own(rows(1), layout, groups)).loss
     return {"loss": loss, "gradients": gradients(e)}
+
+
+def rounded(layout: Layout, groups: grouping.Groups) -> float:
+    """The loss of a network that computes in bf16."""
+    e = engine("grok", layout, groups, dtype=torch.bfloat16)
+    return e.gradients(own(rows(1), layout, groups)).loss
 
 
 def two_more(e: Engine, layout: Layout) -> list[float]:

@@ -179,6 +179,8 @@ STARTS: dict[str, tuple[dict[int, str | None], dict[int, int], str]] = {
 """Layouts and batches that ranks ask for, and the sentence that both then say."""
 COMPILED = ("fsdp", "tp")
 """Layouts in which blocks are compiled too."""
+ROUNDED = ("replicas", "zero 1", "fsdp", "pp", "interleaved", "ep")
+"""Layouts whose products are those of one process, and so round alike in bf16."""
 HALVES = ("fsdp", "zero 1", "tp", "pp")
 """Layouts in which each of two processes holds half of a network."""
 
@@ -202,6 +204,8 @@ def two(processes: int, folder: Path) -> dict[str, Any]:
     for name in COMPILED:
         groups = groups_of(ALONE[name], processes)
         found[f"compiled:{name}"] = ranks.compiled("dense", ALONE[name], groups)
+    for name in ROUNDED:
+        found[f"rounded:{name}"] = ranks.rounded(ALONE[name], groups_of(ALONE[name], processes))
     for name in HALVES:
         found[f"memory:{name}"] = ranks.memory_of(ALONE[name], processes)
     return found | moved(MOVES, ALONE, processes, folder)
@@ -309,6 +313,15 @@ def test_compiled_blocks_equal_one_process(one, on_two, name):
     found = [seen[f"compiled:{name}"] for seen in on_two]
     assert all(seen["loss"] == pytest.approx(one["dense"]["loss"], rel=1e-6) for seen in found)
     agree_in(("gradients",), found, one["dense"])
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_layouts_round_alike(on_two, name):
+    """FSDP rounded rotary tables and router losses to bf16, which nothing in fp32 shows."""
+    torch.set_num_threads(1)
+    wanted = ranks.rounded(ALONE["replicas"], grouping.alone())
+    for seen in on_two:
+        assert seen[f"rounded:{name}"] == pytest.approx(wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", HALVES)

@@ -43,7 +43,10 @@ def shard(
     """
     names = {p: name for name, p in network.named_parameters()}
     kept = {p for p, name in names.items() if cuts[name].fsdp is None}
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    # What comes in has its type already; FSDP would round rotary tables and router losses too.
+    policy = MixedPrecisionPolicy(
+        param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
 
     def along(p: nn.Parameter) -> Shard:
         axis = cuts[names[p]].fsdp
