@@ -9,6 +9,7 @@ from opencolossus.specs import calibration as calibrations
 from opencolossus.specs import catalog
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Evidence, Fact
+from opencolossus.specs.hardware import is_cpu
 from opencolossus.specs.software import Calibration, Software
 
 
@@ -28,10 +29,12 @@ def assumptions(
         found.append(
             f"the fullest expert rank gets {IMBALANCE:g} times the mean (routing imbalance)"
         )
-    if gpu.startswith("CPU"):
+    if is_cpu(gpu):
         found.append(f"a core of this machine draws {here.WATTS_PER_CORE:g} W at work")
     found += _of_the_trainer(pricing)
-    found.append(f"{1 - HEADROOM:.0%} of GPU memory is lost to fragmentation")
+    found.append(
+        f"{1 - HEADROOM:.0%} of {'CPU' if is_cpu(gpu) else 'GPU'} memory is lost to fragmentation"
+    )
     if pricing.cluster.failures is None and description.site is not None:
         found.append("failures and restarts come as in Llama 3's cluster of 2024")
     for path, fact in sorted(facts.items()):
@@ -46,7 +49,7 @@ def _of_the_trainer(pricing: Pricing) -> list[str]:
     software = pricing.software
     if pricing.cluster.name != here.NAME:
         return []
-    if not pricing.pool.node.gpu.name.startswith("CPU"):
+    if not is_cpu(pricing.pool.node.gpu.name):
         return [f"our trainer was not measured on GPUs: it is priced as {software.name}"]
     blocks: Software = catalog.entry("software", mode.ON_CPU["blocks"])
     return [f"{software.name}: never measured"] if software.era == blocks.era else []

@@ -12,7 +12,7 @@ from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.document import Description
 from opencolossus.specs.failures import Failures
 from opencolossus.specs.gpu_names import by_driver_name
-from opencolossus.specs.hardware import Fabric, Gpu, Node
+from opencolossus.specs.hardware import Fabric, Gpu, Node, is_cpu
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
 
@@ -46,7 +46,7 @@ def ready(description: Description, found: Facts | None = None) -> tuple[Descrip
 def decided(run: Run, model: Model, cluster: Cluster) -> tuple[Run, str]:
     """A run in the precision that the trainer takes on this machine, and the trainer's mode."""
     gpu = next(iter(cluster.pools.values())).node.gpu
-    if not _is_cpu(gpu):
+    if not is_cpu(gpu.name):
         return run, ON_GPUS
     precision = mode.on_cpu(run.precision, lambda: gpu.flops["bf16"] / gpu.flops["fp32"])
     compiled = mode.compiled(run, model, True, facts.has_compiler)
@@ -71,11 +71,7 @@ def several(processes: int, local: int, found: Facts | None) -> Cluster:
 def software(cluster: Cluster, compiled: mode.Compiling) -> str:
     """What trains on the machine at hand, by its name in the catalog: our own trainer."""
     gpu = next(iter(cluster.pools.values())).node.gpu
-    return mode.ON_CPU[compiled] if _is_cpu(gpu) else ON_GPUS
-
-
-def _is_cpu(gpu: Gpu) -> bool:
-    return gpu.name.startswith("CPU")
+    return mode.ON_CPU[compiled] if is_cpu(gpu.name) else ON_GPUS
 
 
 def cpu_node(found: Facts, local: int = 1) -> Node:

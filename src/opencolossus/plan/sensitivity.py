@@ -14,6 +14,7 @@ from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.plan import Plan, Sensitivity
 from opencolossus.plan.pricing import HEADROOM, Pricing
 from opencolossus.specs.document import Description
+from opencolossus.specs.hardware import is_cpu
 from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
 
@@ -76,7 +77,8 @@ def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
         rate = _best(pricing, found, layouts, **changes)
         yield Sensitivity(input=name, change="+10 %", tokens=rate / _base(found) - 1)
     rate = max(_base(found), _with_more_memory(found))
-    yield Sensitivity(input="GPU memory", change="+10 %", tokens=rate / _base(found) - 1)
+    device = "CPU" if is_cpu(found.pricing.pool.node.gpu.name) else "GPU"
+    yield Sensitivity(input=f"{device} memory", change="+10 %", tokens=rate / _base(found) - 1)
 
 
 def _with_more_memory(found: Found) -> float:
@@ -96,7 +98,8 @@ def _of_code(plan: Plan, found: Found) -> Iterator[Sensitivity]:
     gaps = pricing.with_code(
         gap=float(pricing.code.gap) / 2, expert_gap=float(pricing.code.expert_gap) / 2
     )
-    tries = [("kernel start gaps", "halved (CUDA graphs)", gaps)]
+    halved = "halved" if is_cpu(pricing.pool.node.gpu.name) else "halved (CUDA graphs)"
+    tries = [("kernel start gaps", halved, gaps)]
     if pricing.model.experts:
         tries.append(("routing imbalance", "none", pricing.with_code(imbalance=1.0)))
     run, node = pricing.run, pricing.pool.node

@@ -7,6 +7,7 @@ import math
 from opencolossus.plan.familiar import Aspects, measured_before, width
 from opencolossus.plan.plan import Interval
 from opencolossus.specs import calibration as calibrations
+from opencolossus.specs.hardware import is_cpu
 from opencolossus.specs.software import Calibration, MeasuredRun, OwnRuns
 
 PER_DOUBLING = 0.05
@@ -28,7 +29,7 @@ def interval(
     doubling of GPUs beyond the nearest measured run.
     """
     own = calibration.own_runs
-    if own is not None and gpu.startswith("CPU"):
+    if own is not None and is_cpu(gpu):
         return _own(own, gpu, gpus, step_time)
     _, _, known = calibrations.reach_of(calibration, gpu)
     runs = [one for one in calibration.measured if one.architecture == run.architecture]

@@ -6,6 +6,7 @@ from opencolossus.plan.plan import Plan
 from opencolossus.plan.survive import finish
 from opencolossus.report.times import duration, seconds, span
 from opencolossus.specs.cluster import Cluster
+from opencolossus.specs.hardware import is_cpu
 from opencolossus.specs.run import Layout
 from opencolossus.specs.units import COUNT, ENERGY, MONEY, POWER, SIZE, show
 
@@ -28,7 +29,7 @@ KIND_HEADS = ("kind", "GPUs", "cap", "replicas", "micro-batch", "recompute", "ba
 
 def device(plan: Plan) -> str:
     """What one of its devices is called."""
-    return "CPU" if plan.gpu.startswith("CPU") else "GPU"
+    return "CPU" if is_cpu(plan.gpu) else "GPU"
 
 
 def memory_title(plan: Plan) -> str:

@@ -51,6 +51,11 @@ class PowerCurve(Spec):
         return self
 
 
+def is_cpu(name: str) -> bool:
+    """Whether a device so named is the CPU of the machine at hand."""
+    return name.startswith("CPU")
+
+
 class Gpu(Spec):
     """One accelerator (or the CPU of one machine, as the thing that multiplies matrices)."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from opencolossus.plan.facts import cpu_name
+from opencolossus.specs.hardware import is_cpu
 from opencolossus.specs.units import COUNT, DURATION, SIZE, show
 from opencolossus.train import probe, world
 from opencolossus.train.board import Board
@@ -110,7 +111,7 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
     gpu = next(iter(machine.pools.values())).node.gpu
     on_cpu = training.device.type == "cpu"
     peak = gpu.flops[precision] if on_cpu else gpu_flops(training.device, training.dtype)
-    if not on_cpu and gpu.name.startswith("CPU"):
+    if not on_cpu and is_cpu(gpu.name):
         name = torch.cuda.get_device_name(training.device)
         shown.note(f"no prediction: the catalog does not know the GPU {name}")
         return None, peak
