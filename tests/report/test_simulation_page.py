@@ -15,6 +15,7 @@ from opencolossus.report import (
     simulation_account,
     simulation_figures,
     simulation_halls,
+    simulation_lines,
     simulation_page,
 )
 from opencolossus.report.simulation_story import story
@@ -149,8 +150,8 @@ def test_names_cannot_break_out(record: Record) -> None:
 
 
 def test_long_records_are_thinned_not_cut(record: Record) -> None:
-    hours, short = simulation_figures.thin(record.hours, record["power.it"], last=False)
-    assert len(hours) == len(short) <= simulation_figures.POINTS
+    hours, short = simulation_lines.thin(record.hours, record["power.it"], last=False)
+    assert len(hours) == len(short) <= simulation_lines.POINTS
     assert short.mean() == pytest.approx(record["power.it"].mean(), rel=0.05)
 
 

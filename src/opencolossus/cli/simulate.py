@@ -55,7 +55,7 @@ def simulate(
     """
     if on is not None and runs == 1:
         raise UserError(f"--on {on} plays several seeds; give --runs 2 or more")
-    from opencolossus.report import page, simulation_page, simulation_story
+    from opencolossus.report import page, simulation_page, simulation_terminal
 
     page.plotly()  # what is missing should be told before hours of playing
     with console(stderr=True).status("planning and playing"):
@@ -65,7 +65,7 @@ def simulate(
     if as_json:
         typer.echo(record.summary_json())
     else:
-        simulation_story.show(console(), record)
+        simulation_terminal.show(console(), record)
         console().print(f"\nRecord and page: {folder / 'index.html'}")
     if open_page:
         typer.launch(str(folder / "index.html"))

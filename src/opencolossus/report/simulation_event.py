@@ -55,7 +55,9 @@ def _short(record: Record, event: Event) -> str:
 
 
 def _begin(event: Event) -> str:
-    text = event.text[0].lower() + event.text[1:] if event.kind == "order" else event.text
+    text = (
+        event.text[0].lower() + event.text[1:] if event.kind in ("order", "permit") else event.text
+    )
     moment = event.time.astype("datetime64[m]").item()
     return f"On {moment.day} {moment:%B at %H:%M} {text}"
 

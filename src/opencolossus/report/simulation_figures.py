@@ -1,4 +1,4 @@
-"""The time lines of a simulation, each from columns of its record."""
+"""The time lines of power, GPUs and tokens, each from columns of a record."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.report.page import Figure, Trace, rounded
+from opencolossus.report.page import Figure, Trace
+from opencolossus.report.simulation_lines import RIGHT, line
 from opencolossus.twin.record import Record
 
 Array = NDArray[np.float64]
-POINTS = 800
-"""Points per line; a longer record is averaged over stretches of equal length."""
 CHARGING = 1e5
 """W of charging below which nobody wants a line for it."""
 COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c7", "--c8", "--c6")
@@ -21,15 +20,15 @@ COLOURS = ("--c1", "--c2", "--c3", "--c4", "--c5", "--c7", "--c8", "--c6")
 def supply(record: Record) -> Figure:
     """Power by source against what could be carried."""
     traces = [
-        _line(record, power / 1e6, name, colour, stackgroup=group, width=0.5)
+        line(record, power / 1e6, name, colour, stackgroup=group, width=0.5)
         | {"fillcolor": colour + "/0.65"}
         for name, power, colour, group in stacked(record.prefixed("source"), colours(record))
     ]
     sunny = record.summary["site"]["solar"]
     firm = [power for name, power in record.prefixed("limit").items() if name not in sunny]
     limit = np.sum(firm, axis=0)
-    traces.append(_line(record, limit / 1e6, "contracted limit", "--soft", dash="dash"))
-    traces.append(_line(record, record["power.facility"] / 1e6, "demand", "--ink", width=1.2))
+    traces.append(line(record, limit / 1e6, "contracted limit", "--soft", dash="dash"))
+    traces.append(line(record, record["power.facility"] / 1e6, "demand", "--ink", width=1.2))
     return Figure(
         "supply",
         "Power, MW.",
@@ -72,22 +71,16 @@ def gpus(record: Record) -> Figure:
     }
     traces = []
     for name, (colour, fill) in names.items():
-        trace = _line(record, record[f"gpus.{name}"], name, colour, shape="hv")
+        trace = line(record, record[f"gpus.{name}"], name, colour, shape="hv")
         if fill:
             trace |= {"fill": fill, "fillcolor": colour + "/0.15"}
         traces.append(trace)
     traces.append(
-        _line(record, record["cap_w"], "power cap, W", "--c5", dash="dot") | {"yaxis": "y2"}
+        line(record, record["cap_w"], "power cap, W", "--c5", dash="dot") | {"yaxis": "y2"}
     )
     layout = {
         "yaxis": {"rangemode": "tozero"},
-        "yaxis2": {
-            "overlaying": "y",
-            "side": "right",
-            "rangemode": "tozero",
-            "showgrid": False,
-            "tickmode": "auto",
-        },
+        "yaxis2": RIGHT,
     }
     return Figure(
         "gpus",
@@ -104,14 +97,12 @@ def tokens(record: Record) -> Figure:
     total = np.cumsum(record["tokens"]) / 1e12
     goal = record.summary["tokens_goal"] / 1e12
     traces = [
-        _line(record, total, "tokens, T", "--c4", last=True)
+        line(record, total, "tokens, T", "--c4", last=True)
         | {"fill": "tozeroy", "fillcolor": "--c4/0.15"},
-        _line(record, np.full(total.size, goal), "goal", "--soft", dash="dash"),
+        line(record, np.full(total.size, goal), "goal", "--soft", dash="dash"),
     ]
     wait = (record["finish_forecast"] - record.hours.astype("datetime64[s]").astype(float)) / 86400
-    traces.append(
-        _line(record, wait, "days to go", "--c5", dash="dot", last=True) | {"yaxis": "y2"}
-    )
+    traces.append(line(record, wait, "days to go", "--c5", dash="dot", last=True) | {"yaxis": "y2"})
     band = record.prefixed("band")
     if band:
         low, high = np.cumsum(band["low"]) / 1e12, np.cumsum(band["high"]) / 1e12
@@ -132,13 +123,7 @@ def tokens(record: Record) -> Figure:
         )
     layout: dict[str, Any] = {
         "yaxis": {"rangemode": "tozero"},
-        "yaxis2": {
-            "overlaying": "y",
-            "side": "right",
-            "rangemode": "tozero",
-            "showgrid": False,
-            "tickmode": "auto",
-        },
+        "yaxis2": RIGHT,
         "shapes": shapes,
     }
     note = "Days to go at the pace of the last week (right)."
@@ -148,128 +133,7 @@ def tokens(record: Record) -> Figure:
 
 
 def _band(record: Record, low: Array, high: Array) -> list[Trace]:
-    upper = _line(record, high, "90 % of the runs", "--c4", width=0, last=True)
-    lower = _line(record, low, "90 % of the runs", "--c4", width=0, last=True)
+    upper = line(record, high, "90 % of the runs", "--c4", width=0, last=True)
+    lower = line(record, low, "90 % of the runs", "--c4", width=0, last=True)
     lower |= {"fill": "tonexty", "fillcolor": "--c4/0.25", "showlegend": False}
     return [upper, lower]
-
-
-def temperatures(record: Record) -> Figure:
-    """Air, wet bulb, facility water."""
-    traces = [
-        _line(record, record["temperature.dry_bulb"], "air", "--c3", width=1),
-        _line(record, record["temperature.wet_bulb"], "wet bulb", "--c1", width=1),
-        _line(record, record["temperature.supply"], "water to cold plates", "--c2"),
-    ]
-    return Figure("temperatures", "Temperatures, °C.", traces, timeline=True)
-
-
-def effectiveness(record: Record) -> Figure:
-    """PUE and water by day."""
-    water = (record["water_m3"] + record["water_recycled_m3"]) * 24
-    traces = [
-        _line(record, record["pue"], "PUE", "--c5"),
-        _line(record, water, "water, m³ a day", "--c8", width=1) | {"yaxis": "y2"},
-    ]
-    layout = {
-        "yaxis2": {
-            "overlaying": "y",
-            "side": "right",
-            "rangemode": "tozero",
-            "showgrid": False,
-            "tickmode": "auto",
-        }
-    }
-    return Figure("effectiveness", "PUE, and water (right).", traces, layout, timeline=True)
-
-
-def emissions(record: Record) -> Figure:
-    """CO2, and NOx against its permits."""
-    carbon = _line(record, np.cumsum(record["co2_kg"]) / 1e6, "CO2, kt", "--c6", last=True)
-    if not record["nox_kg"].any():
-        axis = {"yaxis": {"rangemode": "tozero"}, "showlegend": False}
-        return Figure("emissions", "CO2 so far, kt.", [carbon], axis, timeline=True)
-    traces = [
-        carbon,
-        _line(record, np.cumsum(record["nox_kg"]) / 1e3, "NOx, t", "--c2", last=True)
-        | {"yaxis": "y2"},
-    ]
-    for name, permit in record.summary["site"]["permits"].items():
-        rolling = record[f"permit_nox_kg.{name}"] / 1e3
-        traces.append(
-            _line(record, rolling, f"{name}: NOx of 12 months, t", "--c3", last=True)
-            | {"yaxis": "y2"}
-        )
-        traces.append(
-            _line(record, np.full(rolling.size, permit / 1e3), f"{name}: permit", "--bad", "dash")
-            | {"yaxis": "y2"}
-        )
-    layout = {
-        "yaxis": {"rangemode": "tozero"},
-        "yaxis2": {
-            "overlaying": "y",
-            "side": "right",
-            "rangemode": "tozero",
-            "showgrid": False,
-            "tickmode": "auto",
-        },
-    }
-    return Figure("emissions", "CO2 so far, kt, and NOx, t (right).", traces, layout, timeline=True)
-
-
-def dollars(record: Record) -> Figure:
-    """Running costs so far."""
-    names = {
-        "energy": ("energy", "--c2"),
-        "demand": ("demand charge", "--c1"),
-        "rent": ("rented generators", "--c5"),
-        "maintenance": ("maintenance", "--c3"),
-        "water": ("water", "--c8"),
-        "gpus": ("rented GPUs", "--c4"),
-    }
-    traces = []
-    for name, (label, colour) in names.items():
-        spent = np.cumsum(record[f"usd.{name}"]) / 1e6
-        if spent[-1] <= 0:
-            continue
-        trace = _line(record, spent, label, colour, last=True, stackgroup="usd", width=0.5)
-        traces.append(trace | {"fillcolor": colour + "/0.6"})
-    return Figure("dollars", "Running costs so far, $ million.", traces, timeline=True)
-
-
-def _line(
-    record: Record,
-    values: Array,
-    name: str,
-    colour: str,
-    dash: str = "solid",
-    width: float = 1.6,
-    shape: str = "linear",
-    last: bool = False,
-    stackgroup: str | None = None,
-) -> Trace:
-    """A line over time; ``last`` takes the end of each stretch (sums) instead of its mean."""
-    times, short = thin(record.hours, values, last)
-    trace: Trace = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [str(t) for t in times],
-        "y": rounded(short.tolist()),
-        "name": name,
-        "line": {"color": colour, "width": width, "dash": dash, "shape": shape},
-    }
-    if stackgroup:
-        trace["stackgroup"] = stackgroup
-    return trace
-
-
-def thin(hours: NDArray[np.datetime64], values: Array, last: bool) -> tuple[Any, Array]:
-    """Average (or take the last of) stretches so that at most ``POINTS`` remain."""
-    stride = -(-hours.size // POINTS)
-    whole = hours.size // stride * stride
-    blocks = values[:whole].reshape(-1, stride)
-    short = blocks[:, -1] if last else blocks.mean(axis=1)
-    if whole < values.size:
-        tail = values[-1:] if last else values[whole:].mean(keepdims=True)
-        short = np.concatenate([short, tail])
-    return hours[::stride], short

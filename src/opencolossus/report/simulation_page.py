@@ -5,6 +5,7 @@ from __future__ import annotations
 from opencolossus.report import simulation_account as accounts
 from opencolossus.report import simulation_figures as figures
 from opencolossus.report import simulation_halls as halls
+from opencolossus.report import simulation_upkeep as upkeep
 from opencolossus.report.page import Page, Section, escape
 from opencolossus.report.simulation_minutes import minutes
 from opencolossus.report.simulation_story import day, rhythm_text, story, tiles
@@ -50,12 +51,10 @@ def _sections(record: Record) -> list[Section]:
         Section(
             "Heat and water",
             "",
-            [figures.temperatures(record), figures.effectiveness(record)],
+            [upkeep.temperatures(record), upkeep.effectiveness(record)],
             pair=True,
         ),
-        Section(
-            "Air and money", "", [figures.emissions(record), figures.dollars(record)], pair=True
-        ),
+        Section("Air and money", "", [upkeep.emissions(record), upkeep.dollars(record)], pair=True),
     ]
     around = minutes(record)
     if around is not None:

@@ -46,7 +46,7 @@ def happenings(scene: Scene, played: Played, permits: dict[str, int]) -> tuple[E
         *_storms(scene),
     ]
     for name, hour in permits.items():
-        text = f"the permit of {name} for nitrogen oxides is used up"
+        text = f"The permit of {name} for nitrogen oxides is used up"
         events.append(Event(scene.hours[hour], "permit", text))
     return tuple(sorted(events, key=lambda event: (event.time, ORDER.index(event.kind))))
 
