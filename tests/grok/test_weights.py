@@ -331,12 +331,28 @@ def edit(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def test_only_the_files_of_the_index_are_read(tmp_path: Path) -> None:
+    """Some releases bring their weights twice, under other names."""
+    grok = lively(LLAMA)
+    export(grok, tmp_path, shard_bytes=50_000)
+    save_file({"layers.0.wq": torch.ones(2)}, tmp_path / "consolidated.safetensors")
+    assert load(tmp_path).state_dict().keys() == state(grok).keys()
+    last = max(tmp_path.glob("model-*.safetensors"))
+    last.rename(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(UserError, match=rf"{last.name} is damaged: No such file"):
+        load(tmp_path)
+    (tmp_path / INDEX).write_text("[]")
+    with pytest.raises(UserError, match=r"index\.json is damaged"):
+        load(tmp_path)
+
+
 def test_damaged_and_foreign_folders_end_in_a_sentence(tmp_path: Path) -> None:
     export(lively(GROK_1), tmp_path)
     good = (tmp_path / "config.json").read_text()
     for changes, sentence in (
         ({"architectures": ["BertModel"]}, "BertModel"),
         ({"hidden_size": 72}, "shape"),
+        ({"num_hidden_layers": 1}, r"the tensor model\.layers\.1\.\S+ and \d+ more, which"),
         ({"num_hidden_layers": 3}, "no tensor model.layers.2"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_scaling"),
         ({"hidden_act": "mish"}, "mish"),

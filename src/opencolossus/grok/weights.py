@@ -151,8 +151,10 @@ def _fill(grok: Grok, source: TensorFolder) -> None:
             continue
         target = place.take(state[place.ours])
         target.copy_(source.read(place.public, target.shape))
+    biases = {layer: router_bias(int(layer)).public for layer in grok.routers()}
+    source.refuse_others([*(place.public for place in places(grok.config)), *biases.values()])
     for layer, router in grok.routers().items():
-        name = router_bias(int(layer)).public
+        name = biases[layer]
         router.load.zero_()
         router.bias.zero_()
         if name in source:

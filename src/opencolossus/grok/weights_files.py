@@ -81,10 +81,7 @@ class TensorFolder:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.files: dict[str, list[Any]] = defaultdict(list)
-        paths = sorted(folder.glob("*.safetensors"))
-        if not paths:
-            raise UserError(f"{folder} holds no *.safetensors file; give the folder of an export")
-        for path in paths:
+        for path in _paths(folder):
             file = stack.enter_context(_opened(path))
             for name in file.keys():  # noqa: SIM118 - the file object is no mapping
                 self.files[name].append(file)
@@ -107,6 +104,43 @@ class TensorFolder:
                 f"tensor {name} has shape {list(tensor.shape)}, but config.json says {list(shape)}"
             )
         return tensor
+
+    def refuse_others(self, known: Iterable[str]) -> None:
+        """Make sure that no tensor is left over, which the network would silently do without.
+
+        Raises:
+            UserError: one is.
+        """
+        extra = [name for name in sorted(set(self.files) - set(known)) if not _made(name)]
+        if extra:
+            more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+            raise UserError(
+                f"the files hold the tensor {extra[0]}{more}, which a model of this config.json "
+                "has not; give the config.json that belongs to them"
+            )
+
+
+def _paths(folder: Path) -> list[Path]:
+    """The files of a folder; those of its index where it has one, but for pieces (see above)."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if (folder / INDEX).is_file() and not any("-TP-" in path.name for path in paths):
+        paths = sorted({folder / name for name in _index(folder / INDEX)})
+    if not paths:
+        raise UserError(f"{folder} holds no *.safetensors file; give the folder of an export")
+    return paths
+
+
+def _index(path: Path) -> Iterable[str]:
+    try:
+        names: dict[str, str] = json.loads(path.read_bytes())["weight_map"]
+        return [str(name) for name in names.values()]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        raise UserError(f"{path} is damaged; copy or export it again") from None
+
+
+def _made(name: str) -> bool:
+    """Whether a tensor only repeats what the configuration says (in old files of Llama)."""
+    return name.endswith("rotary_emb.inv_freq")
 
 
 def _joined(pieces: list[Tensor], shape: torch.Size) -> Tensor:
