@@ -22,6 +22,8 @@ from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
 
 SHORTLIST = 256
+AtCap = tuple[float, int, Priced, int]
+"""Cap, GPUs priced, the shortlist priced there, and the best of it."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ class Found:
     counts: Array
     """GPUs that the site carries at each of ``caps``."""
     shortlist: Priced
-    at_caps: tuple[tuple[float, int, Priced, int], ...]
-    """For each cap: cap, GPUs priced, the shortlist priced, and the best of it."""
+    at_caps: tuple[AtCap, ...]
 
 
 def strength(pricing: Pricing, fleet: Fleet, name: str) -> float:
@@ -83,16 +84,8 @@ def search(
     likely = int(np.argmax(counts * speed_at_cap(pool.node.gpu, caps)))
     first, rejected = _whole_lattice(pricing, float(caps[likely]), int(fleets[likely]), schedules)
     short = _shortlist(first)
-    items = [
-        (filled.spread(short.layouts, pricing.run.batch_sequences, int(n)), float(cap), int(n))
-        for cap, n, worth in zip(caps, fleets, _worth_trying(counts), strict=True)
-        if n >= 1 and (detail or worth)
-    ]
-    items = [item for item in items if item[0].tensor.size]
-    tried = []
-    for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
-        rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
-        tried.append((cap, count, priced, int(np.argmax(rate))))
+    wanted = (fleets >= 1) & (detail | _worth_trying(counts))
+    tried = _at_caps(pricing, short, caps[wanted], fleets[wanted])
     scores = [_score(pricing, fleet, share, item) for item in tried]
     cap, count, _, _ = tried[int(np.argmax(scores))]
     last = first
@@ -116,15 +109,28 @@ def search(
     )
 
 
+def _at_caps(pricing: Pricing, short: Priced, caps: Array, fleets: Array) -> list[AtCap]:
+    """The shortlist at each cap, on as many GPUs as work there, and the best of it."""
+    batch = pricing.run.batch_sequences
+    items = [
+        (filled.spread(short.layouts, batch, int(count)), float(cap), int(count))
+        for cap, count in zip(caps, fleets, strict=True)
+    ]
+    items = [item for item in items if item[0].tensor.size]
+    tried = []
+    for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
+        rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
+        tried.append((cap, count, priced, int(np.argmax(rate))))
+    return tried
+
+
 def _worth_trying(counts: Array) -> NDArray[np.bool_]:
     """Caps at which more GPUs run than at every higher cap; the others are slower."""
     higher = np.append(np.maximum.accumulate(counts[::-1])[::-1][1:], 0.0)
     return np.asarray(counts > higher)
 
 
-def _score(
-    pricing: Pricing, fleet: Fleet, share: float, item: tuple[float, int, Priced, int]
-) -> float:
+def _score(pricing: Pricing, fleet: Fleet, share: float, item: AtCap) -> float:
     """Tokens per second of the calendar for one cap."""
     _, _, priced, best = item
     if not pricing.fits(priced.memory)[best]:
