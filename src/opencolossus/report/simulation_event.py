@@ -55,11 +55,14 @@ def _short(record: Record, event: Event) -> str:
 
 
 def _begin(event: Event) -> str:
-    text = (
-        event.text[0].lower() + event.text[1:] if event.kind in ("order", "permit") else event.text
-    )
     moment = event.time.astype("datetime64[m]").item()
-    return f"On {moment.day} {moment:%B at %H:%M} {text}"
+    return f"On {moment.day} {moment:%B at %H:%M} {_inside(event)}"
+
+
+def _inside(event: Event) -> str:
+    """The event's text within a sentence; names keep their first letter."""
+    told = event.kind in ("order", "permit")
+    return event.text[0].lower() + event.text[1:] if told else event.text
 
 
 def _minutes(record: Record, event: Event) -> NDArray[np.bool_]:
@@ -89,9 +92,8 @@ def _permit(record: Record, event: Event) -> str:
     tokens = record["tokens"]
     after = tokens[hour + 1 : hour + 1 + 168]
     before = tokens[max(hour - 168, 0) : hour]
-    return (
-        f"On {_day(event)} {event.text}, and the pace fell from {_pace(before)} to {_pace(after)}."
-    )
+    fall = f"from {_pace(before)} to {_pace(after)}"
+    return f"On {_day(event)} {_inside(event)}, and the pace fell {fall}."
 
 
 def _pace(tokens: Array) -> str:
