@@ -11,11 +11,12 @@ from rich.text import Text
 
 from opencolossus.plan.plan import Plan
 from opencolossus.report import plan_words as words
+from opencolossus.report.leans import show_assumptions
 from opencolossus.report.times import seconds
 from opencolossus.specs.units import COUNT, MONEY, POWER, SIZE, show
 
 BAR = 20
-FEW_ALTERNATIVES, FEW_ASSUMPTIONS = 6, 5
+FEW_ALTERNATIVES = 6
 COLOURS = {": met;": "green", ": missed;": "red"}
 
 
@@ -159,17 +160,7 @@ def _sensitivities(plan: Plan) -> Table | None:
 
 def _footnotes(console: Console, plan: Plan, whole: bool) -> None:
     console.print()
-    shown = plan.assumptions if whole else plan.assumptions[:FEW_ASSUMPTIONS]
-    console.print(f"[bold]Leans on {len(plan.assumptions)} assumptions[/]", style="dim")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), style="dim")
-    table.add_column(width=1)
-    table.add_column()
-    for text in shown:
-        table.add_row("-", escape(text))
-    console.print(table)
-    if len(shown) < len(plan.assumptions):
-        rest = len(plan.assumptions) - len(shown)
-        console.print(f"  and {rest} more: --all shows them", style="dim")
+    show_assumptions(console, plan.assumptions, "--all shows them", whole)
     if plan.layouts_priced > 1:
         priced = f"{plan.layouts_priced:,} layouts priced, {plan.layouts_feasible:,} fit in memory"
         console.print(priced, style="dim")

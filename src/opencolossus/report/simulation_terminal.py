@@ -10,20 +10,20 @@ from opencolossus.twin.record import Record
 if TYPE_CHECKING:
     from rich.console import Console
 
-MOST_ASSUMPTIONS = 5
-
 
 def show(console: Console, record: Record) -> None:
     """Print the story and where the time went."""
     from rich.markup import escape
     from rich.table import Table
 
+    from opencolossus.report.leans import show_assumptions
+
     s = record.summary
-    console.print(f"[bold]{record.name}[/bold]  {day(s['start'])} to {day(s['end'])}\n")
-    for sentence in story(record):
-        console.print("  " + sentence)
+    console.print(f"[bold]{escape(record.name)}[/bold]  {day(s['start'])} to {day(s['end'])}\n")
+    for number, sentence in enumerate(story(record)):
+        console.print(escape(sentence), style="bold" if number == 1 else None)  # by when
     for sentence in s["ignored"]:
-        console.print(f"  [yellow]Note:[/yellow] {escape(sentence)}.")
+        console.print(f"[yellow]Note:[/yellow] {escape(sentence)}.")
     if s["ettr"] is None:
         return
     table = Table(title="Where the time went", title_justify="left", box=None, pad_edge=False)
@@ -35,19 +35,11 @@ def show(console: Console, record: Record) -> None:
     table.add_row("[bold]what counts[/bold]", f"[bold]{s['goodput']:.2%}[/bold]")
     console.print()
     console.print(table)
-    console.print(f"\n{rhythm_text(record)}")
+    console.print("ETTR leaves out servers in repair, caps, heat and changes of plan.", style="dim")
+    console.print(f"\n{escape(rhythm_text(record))}")
     for name, price in s["permit_usd_per_kg"].items():
         if price < 0.005:
             continue
         console.print(f"One more kg in the permit of {name} would save ${price:,.2f}.")
-    _show_assumptions(console, record)
-
-
-def _show_assumptions(console: Console, record: Record) -> None:
-    shown = record.assumptions[:MOST_ASSUMPTIONS]
-    console.print(f"\nLeans on {len(record.assumptions)} assumptions")
-    for text in shown:
-        console.print(f"  - {text}")
-    left = len(record.assumptions) - len(shown)
-    if left:
-        console.print(f"  and {left} more: the page and summary.json list them")
+    console.print()
+    show_assumptions(console, record.assumptions, "the page and summary.json list them")
