@@ -15,13 +15,6 @@ from opencolossus.data.prepare import Prepared
 from opencolossus.specs.errors import UserError
 
 
-def same(one: Batch, other: Batch) -> bool:
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ("tokens", "targets", "document_ids", "positions")
-    )
-
-
 def stack(parts: list[Batch]) -> np.ndarray:
     return np.concatenate([np.stack([p.tokens, p.targets, p.document_ids]) for p in parts], axis=1)
 
@@ -87,9 +80,6 @@ def test_targets_follow_tokens_within_a_document_only(prepared: Prepared) -> Non
         assert (batch.targets[padded] == IGNORED).all()
         assert (batch.tokens[padded] == chat.PAD_ID).all()
         assert batch.valid == (~padded).sum()
-        first = np.diff(batch.document_ids, axis=1, prepend=-2) != 0
-        assert (batch.positions[first] == 0).all()
-        assert (np.diff(batch.positions, axis=1)[~first[:, 1:] & ~padded[:, 1:]] == 1).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -174,11 +164,9 @@ def test_held_out_text_comes_once_whatever_the_batch(
     assert sum(batch.text_bytes for batch in batches) == total
 
 
-def test_micro_batches_are_slices(prepared: Prepared) -> None:
+def test_a_part_of_a_batch_is_some_of_its_rows(prepared: Prepared) -> None:
     batch = prepared.loader(12, 0).next_batch()
-    parts = list(batch.micro_batches(4))
-    assert len(parts) == 3
-    assert np.array_equal(stack(parts), stack([batch]))
-    with pytest.raises(UserError, match=r"micro_batch 5 does not divide"):
-        list(batch.micro_batches(5))
-    assert same(next(batch.micro_batches(12)), batch)
+    parts = [batch.part(slice(first, None, 3)) for first in range(3)]
+    assert sum(part.valid for part in parts) == batch.valid
+    assert sum(part.text_bytes for part in parts) == batch.text_bytes
+    assert np.array_equal(parts[1].tokens, batch.tokens[1::3])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +26,6 @@ class Batch:
     document_ids: Ints
     """Which piece of a document a position belongs to: 0, 1, ... within its row, -1 for padding.
     A position may attend to earlier positions of its own row with the same id, no others."""
-    positions: Ints
-    """Position within the piece, from 0."""
     token_bytes: Ints
     """Bytes of text that each token id stands for [vocabulary]."""
 
@@ -46,25 +42,13 @@ class Batch:
         """Bytes of text that the targets stand for: the denominator of bits per byte."""
         return int(self.token_bytes[self.targets[self.targets != IGNORED]].sum())
 
-    def micro_batches(self, rows: int) -> Iterator[Batch]:
-        """The batch in parts of ``rows`` rows, for gradient accumulation.
-
-        Raises:
-            UserError: the parts would not be equal.
-        """
-        if len(self) % rows:
-            raise UserError(
-                f"micro_batch {rows} does not divide the {len(self)} sequences of a rank; "
-                f"nearest is {math.gcd(rows, len(self))}"
-            )
-        for first in range(0, len(self), rows):
-            yield self._part(slice(first, first + rows))
-
-    def _part(self, rows: slice) -> Batch:
-        targets = self.targets[rows]
-        bytes_of = self.token_bytes
-        return Batch(
-            self.tokens[rows], targets, self.document_ids[rows], self.positions[rows], bytes_of
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows."""
+        return replace(
+            self,
+            tokens=self.tokens[rows],
+            targets=self.targets[rows],
+            document_ids=self.document_ids[rows],
         )
 
 

@@ -50,15 +50,13 @@ class Rows:
         tokens = np.full(shape, chat.PAD_ID, np.int64)
         targets = np.full(shape, IGNORED, np.int64)
         ids = np.full(shape, -1, np.int64)
-        positions = np.zeros(shape, np.int64)
         for row, number in enumerate(numbers.tolist()):
             for piece, at, end, start in self._pieces(number):
                 read = self.shards.read(start, end - at + 1)
                 tokens[row, at:end] = read[:-1]
                 targets[row, at:end] = self._masked(read, start) if self.answers_only else read[1:]
                 ids[row, at:end] = piece
-                positions[row, at:end] = np.arange(end - at)
-        return Batch(tokens, targets, ids, positions, self.token_bytes)
+        return Batch(tokens, targets, ids, self.token_bytes)
 
     def _pieces(self, row: int) -> Iterator[tuple[int, int, int, int]]:
         """Number in the row, first and end position, first token, of each piece."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +97,7 @@ class Replicas(Alone):
             raise UserError(
                 f"{self.count} replica groups share {len(rows)} rows of a step: raise run.batch"
             )
-        return replace(rows, **{each.name: getattr(rows, each.name)[mine] for each in fields(rows)})
+        return rows.part(mine)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Sum tensors over all groups, in place; ``complete`` tells whether that went well."""
