@@ -15,6 +15,8 @@ FORMAT = 1
 """Raised when the layout of the folder, or the cleaning of a corpus, changes."""
 
 _HEAD = 1 << 20  # bytes that are checked whenever a file is opened
+OWN_SUM = "manifest_sha256"
+"""In manifest.json: of everything else there."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ class Manifest:
         return self.text_bytes / self.tokens
 
     def save(self, folder: Path) -> None:
-        """Write manifest.json."""
-        write_atomic(folder / "manifest.json", json.dumps(asdict(self), indent=1) + "\n")
+        """Write manifest.json, with a checksum of its own."""
+        fields = asdict(self)
+        whole = fields | {OWN_SUM: _own_sum(fields)}
+        write_atomic(folder / "manifest.json", json.dumps(whole, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -105,6 +109,9 @@ class Manifest:
         path = folder / "manifest.json"
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
+            # Folders made before there was one lack it.
+            if fields.pop(OWN_SUM, _own_sum(fields)) != _own_sum(fields):
+                raise ValueError("its checksum differs")
             files = [FileSum(**file) for file in fields.pop("files")]
             manifest = cls(**fields, files=files)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -114,3 +121,7 @@ class Manifest:
                 f"{path} has format {manifest.format}, not {FORMAT}; prepare the data again"
             )
         return manifest
+
+
+def _own_sum(fields: dict[str, Any]) -> str:
+    return sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -49,11 +49,15 @@ class Tokenizer:
         from tokenizers import Tokenizer as Rust
 
         if not path.is_file():
-            raise UserError(f"{path} is missing: it comes with the run; prepare the data again")
+            raise UserError(
+                f"{path} is missing: it comes with the run, which keeps a copy in data/tokens"
+            )
         try:
             rust = Rust.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # the Rust library raises nothing more precise
-            raise UserError(f"{path} is not a tokenizer.json: {error}") from None
+            raise UserError(
+                f"{path} is not a tokenizer.json ({error}); a run keeps a copy in data/tokens"
+            ) from None
         found = [rust.token_to_id(token) for token in chat.SPECIAL_TOKENS]
         if found != list(range(len(found))):
             raise UserError(

@@ -89,6 +89,11 @@ class Store:
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
         return sorted((int(match.group(1)) for match in names if match), reverse=True)
 
+    @staticmethod
+    def any_in(folder: Path) -> bool:
+        """Whether the run of a folder has a checkpoint, sound or not."""
+        return any((folder / "checkpoints").glob("step-*"))
+
     def newest_sound(self, at_most: int | None = None) -> int | None:
         """Step of the newest checkpoint that passes its checksums; says which ones do not.
 

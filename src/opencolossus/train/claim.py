@@ -35,7 +35,7 @@ def claim(folder: Path, description: Description, resume: bool, progress: Progre
         raise UserError(
             f"{folder} holds a run already; go on with it by --resume, or give another --out"
         )
-    if resume and not known.exists():
+    if resume and not known.exists() and not (folder / TOKENIZER).exists():
         raise UserError(f"{folder} holds no run to resume; leave --resume out to start one")
     if resume:
         _compare(_read(known), description, progress)
@@ -53,7 +53,8 @@ def _read(path: Path) -> Description:
         return Description.model_validate_json(path.read_bytes())
     except (ValidationError, OSError):
         raise UserError(
-            f"{path} is damaged; put a sound copy there, or start anew with another --out"
+            f"{path} is damaged or missing; put a sound copy there, or start anew with another "
+            "--out"
         ) from None
 
 

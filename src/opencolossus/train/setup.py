@@ -89,7 +89,10 @@ def read_data(description: Description, folder: Path, progress: Progress) -> Pre
                 progress.note(f"data: {stage}")
 
         # A run that has begun keeps its tokenizer and tokens, even if the corpus has changed since.
-        begun = folder / TOKENIZER
+        begun, copy = folder / TOKENIZER, where / "tokens" / TOKENIZER
+        if not begun.exists() and copy.exists() and Store.any_in(folder):
+            progress.note(f"{begun} is missing; the copy {copy} is put in its place")
+            Tokenizer.load(copy).save(begun)
         known = Tokenizer.load(begun) if begun.exists() else None
         made = prepare(
             run,
