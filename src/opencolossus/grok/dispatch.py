@@ -24,7 +24,7 @@ class Order:
     @classmethod
     def of(cls, experts_NJ: Tensor, experts: int, multiple: int = 1) -> Order:
         """Sort choices; each expert has a multiple of rows, those with a choice first."""
-        counts_E = torch.bincount(experts_NJ.flatten(), minlength=experts)
+        counts_E = kernels.count(experts_NJ.flatten(), experts)
         rows = experts_NJ.numel()
         if multiple > 1:
             counts_E = counts_E.add_(multiple - 1).div_(multiple, rounding_mode="floor") * multiple

@@ -218,6 +218,11 @@ def add_into(sums: Tensor, part: Tensor) -> Tensor:
     return sums.add_(part.to(sums.dtype))
 
 
+def count(numbers_M: Tensor, end: int) -> Tensor:
+    """How often each number below ``end`` occurs; unlike `bincount` no host waits for a GPU."""
+    return numbers_M.new_zeros(end).scatter_add_(0, numbers_M, torch.ones_like(numbers_M))
+
+
 @twin(routing.sort_choices)
 def sort_choices(experts_NJ: Tensor, counts_E: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Sort choices by expert, those of one in the order of their tokens.
@@ -228,7 +233,7 @@ def sort_choices(experts_NJ: Tensor, counts_E: Tensor, rows: int) -> tuple[Tenso
     expert_M = experts_NJ.flatten()
     order_M = expert_M.argsort(stable=True)
     sorted_M = expert_M[order_M]
-    chosen_E = torch.bincount(expert_M, minlength=len(counts_E))
+    chosen_E = count(expert_M, len(counts_E))
     ahead_E = (counts_E - chosen_E).cumsum(0) - (counts_E - chosen_E)
     row_M = torch.arange(len(order_M), device=order_M.device) + ahead_E[sorted_M]
     place_NJ = torch.empty_like(order_M).scatter_(0, order_M, row_M).view_as(experts_NJ)
