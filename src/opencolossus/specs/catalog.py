@@ -118,7 +118,8 @@ def _entries(kind: str) -> dict[str, tree.Node]:
     if not data.is_file():
         return {}
     text, file = data.read_text(encoding="utf-8"), f"catalog/{kind}.yaml"
-    table = tree.parse(text, file).child("sources")
+    head = text.partition("\nentries:")[0]  # sources stand first; the rest is read once, with them
+    table = tree.parse(head, file).child("sources")
     sources = {key: _source(key, child) for key, child in table.value.items()} if table else {}
     found = tree.parse(text, file, sources).child("entries")
     return dict(found.value) if found else {}
