@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from opencolossus.specs import catalog
 from opencolossus.step import law
 from opencolossus.step import shape as shapes
+from opencolossus.step.collectives import dispatch_time
 from opencolossus.step.columns import Array
 from opencolossus.step.layouts import Layouts
 from opencolossus.step.machine import Code, Machine
@@ -127,6 +128,20 @@ def test_experts_cost_dispatch_only_when_spread(deepseek: Shape, h100: Machine, 
     spread = layouts(data=64, batch=64, expert=64)
     assert float(law.price(deepseek, h100, nemo, whole)[0].expert[0]) == 0
     assert float(law.price(deepseek, h100, nemo, spread)[0].expert[0]) > 0
+
+
+def test_a_plain_all_to_all_hides_under_nothing(deepseek: Shape, h100: Machine, nemo: Code) -> None:
+    """Inside a server it takes what the links need; a kernel that also sorts shows its excess."""
+    one, tokens = layouts(data=8, batch=8, expert=8), np.asarray(4096.0)
+    plain, fused = (
+        float(
+            dispatch_time(deepseek, h100, replace(nemo, deduplicates=np.asarray(d)), one, tokens)[0]
+        )
+        for d in (0.0, 1.0)
+    )
+    moved = 4096 * 8 * 2 * 7168 * 7 / 8
+    assert plain > moved / float(h100.link)
+    assert fused < 0.5 * plain
 
 
 def test_stragglers_grow_with_ranks(llama: Shape, h100: Machine, nemo: Code) -> None:

@@ -70,10 +70,13 @@ def calibrate(table: Path | None, quick: bool, progress: Progress | None = None)
         return made
     left_out = accuracy.leave_out(found, fitted, found.sources, progress)
     intervals = accuracy.intervals(found, left_out)
-    intervals |= {ELSEWHERE: base.interval.get(ELSEWHERE, 1.0)}
+    before = base.interval.get(ELSEWHERE, 1.0)
+    intervals |= {ELSEWHERE: before}
     if table is None:
         adapters = left_out[accuracy.kinds(found) == ADAPTERS]
         intervals = unseen(made).widened(intervals, adapters)
+        # rows whose recipes were read since can widen what strangers add, and not narrow it
+        intervals[ELSEWHERE] = max(before, intervals[ELSEWHERE])
     return made.model_copy(update={"interval": intervals})
 
 

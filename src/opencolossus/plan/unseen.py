@@ -16,7 +16,7 @@ from opencolossus.step.columns import Array
 TABLES = ("unseen.csv", "fresh.csv")
 LOOKED_AT, KEPT_BACK, FRESH = "looked at", "kept back", "fresh"
 """Half of the first rows, drawn by lot, in whose view the law was changed; the other half; and rows
-that were entered before the law, as it stands, had priced any of them."""
+that were entered before any of them was priced, whose recipes were read again afterwards."""
 
 
 @dataclass(frozen=True)

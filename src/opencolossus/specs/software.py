@@ -31,7 +31,7 @@ class Software(Spec):
     """Whether work between matrix products is done in 32 bits whatever activations are in."""
     gate_bytes: tuple[NonNegative, NonNegative] = (0.0, 0.0)
     """Moved per inner element of a routed expert in 16 bits, forward and backward, where its gate
-    is computed operation by operation; as other activations are if left out."""
+    (and a bias) is computed operation by operation; as other activations are if left out."""
     query_block: Annotated[int, Field(ge=1)] | None = None
     """Without it, queries that meet the keys up to their last one together; all if left out."""
     attention_kernel: Literal[1, 2, 3] = 3
@@ -64,7 +64,8 @@ class Software(Spec):
     captured: bool = False
     """Whether the whole step does."""
     deduplicated_dispatch: bool = False
-    """Whether a token crosses to each server once, however many of its experts are there."""
+    """Whether one kernel sends tokens while others are put in order, and each crosses to a server
+    once, however many of its experts are there (DeepEP, HybridEP); else NCCL's all-to-all does."""
     gather_ports: Annotated[int, Field(ge=1)] | None = None
     """Network ports of a server that one gathering of sharded weights uses; all if left out."""
     split_experts: bool = False

@@ -124,9 +124,11 @@ def dispatch_time(s: Shape, machine: Machine, code: Code, layouts: Layouts, toke
         * code.imbalance
     )
     inside = near / (machine.link * machine.link_reach)
-    # on the scale-up network tokens travel while those before them are put in order
+    # on the scale-up network tokens travel while those before them are put in order, where one
+    # kernel does both (DeepEP, HybridEP); an all-to-all of NCCL starts when all are in order
     sorting = streaming_time(machine, 4 * code.routing * tokens / layouts.tensor * top * s.width)
-    inside = np.maximum(inside - sorting, LEFT * inside)
+    excess = np.maximum(inside - sorting, LEFT * inside)
+    inside = np.where(code.deduplicates > 0, excess, inside)
     outside = far / (_nic(machine, ranks * layouts.expert_tensor) * code.dispatch)
     spread = gather_time(machine, layouts.expert_tensor, np.asarray(1.0), mine * top)
     spread = np.where(layouts.expert_tensor > 1, spread, 0.0)

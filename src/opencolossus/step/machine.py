@@ -129,7 +129,8 @@ class Code(Columns):
     ports: Array
     """Network ports of a server that one gathering of sharded weights uses; 0 for all."""
     deduplicates: Array
-    """1 where a token crosses to each server once, however many of its experts are there."""
+    """1 where a token crosses to each server once, however many of its experts are there, and the
+    kernel that sends tokens also puts them in order."""
 
     elementwise: Array
     """Memory traffic of norms, activations and residuals over the least possible."""
