@@ -45,8 +45,8 @@ def requests() -> list[Request]:
     return found
 
 
-def answers(device: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Tokens and log-probabilities of every request, and how often the host waited meanwhile."""
+def built(device: str, dtype: torch.dtype) -> Engine:
+    """An engine of 8 slots with random weights that make some tokens much likelier than others."""
     model = Grok(conftest.SHAPE)
     model.init_weights(3)
     with torch.no_grad():
@@ -54,21 +54,40 @@ def answers(device: str, dtype: torch.dtype) -> dict[str, Any]:
             if weight.ndim > 1:
                 weight.mul_(3)
     words = [bytes([i % 256]) for i in range(conftest.VOCABULARY)]
-    engine = Engine(model, words, slots=8, dtype=dtype, device=device)
+    return Engine(model, words, slots=8, dtype=dtype, device=device)
+
+
+def answers(device: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Tokens and log-probabilities of every request, and the host's waits in each step."""
+    engine = built(device, dtype)
     for request in requests():
         engine.submit(request)
     engine.cancel("5")
     tokens: dict[str, list[int]] = {}
     scores: dict[str, list[float]] = {}
-    steps, before = 0, simulated_gpu.waits()
+    waits = []
     while engine.busy:
+        before = simulated_gpu.waits()
         for delta in engine.step():
             tokens.setdefault(delta.id, []).extend(one.token for one in delta.logprobs)
             told = (*delta.prompt_logprobs, *delta.logprobs)
             scores.setdefault(delta.id, []).extend(one.logprob or 0.0 for one in told)
-        steps += 1
-    waits = simulated_gpu.waits() - before
-    return {"tokens": tokens, "scores": scores, "steps": steps, "waits": waits}
+        waits.append(simulated_gpu.waits() - before)
+    return {"tokens": tokens, "scores": scores, "waits": waits}
+
+
+def waits(sampling: Sampling, logprobs: int | None, echo: bool = False) -> list[int]:
+    """How often the host waits in each step that answers four requests of one kind."""
+    engine = built("cuda:0", torch.bfloat16)
+    for i in range(4):
+        prompt = (9, 10 + i)
+        engine.submit(Request(str(i), prompt, 5, sampling, logprobs=logprobs, prompt_logprobs=echo))
+    found = []
+    while engine.busy:
+        before = simulated_gpu.waits()
+        engine.step()
+        found.append(simulated_gpu.waits() - before)
+    return found
 
 
 def main() -> None:
@@ -78,7 +97,9 @@ def main() -> None:
     engines.PREFILL_TOKENS = 64  # prompts are read in several pieces
     fp32, bf16 = torch.float32, torch.bfloat16
     runs = {"cpu": answers("cpu", fp32), "gpu": answers("cuda:0", fp32)}
-    print(json.dumps({**runs, "bf16": answers("cuda:0", bf16)}))
+    found = [[waits(sampling, scored) for scored in (None, 0, 5)] for sampling in SAMPLINGS]
+    runs |= {"bf16": answers("cuda:0", bf16)}
+    print(json.dumps({**runs, "waits": found, "echoed": waits(SAMPLINGS[0], 3, echo=True)}))
 
 
 if __name__ == "__main__":

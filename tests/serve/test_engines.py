@@ -12,6 +12,7 @@ import torch
 from servers import Parrot
 
 from opencolossus.serve.answers import EngineDownError
+from opencolossus.serve.devices import find
 from opencolossus.serve.engines import Engines
 from opencolossus.serve.pool import Pool
 from opencolossus.serve.request import Request, Sampling
@@ -86,17 +87,13 @@ async def said(pool: Pool, user: str) -> str:
     return "".join([delta.text async for _, delta in answers])
 
 
-def test_what_cannot_be_had_is_refused(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_contradicts_itself_is_refused(run_folder: Path) -> None:
     with pytest.raises(UserError, match="--workers counts engines here"):
         Engines(run_folder, url="http://x", workers=2).check()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="there is no GPU"):
-        Engines(run_folder, device="cuda").check()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    Engines(run_folder, device="cuda", workers=2).check()
-    with pytest.raises(UserError, match="needs a GPU each and there are 2"):
-        Engines(run_folder, device="cuda", workers=3).check()
+    with pytest.raises(UserError, match="--device mps is unknown; give cpu, cuda, or a GPU"):
+        Engines(run_folder, device="mps").check()
+    with pytest.raises(UserError, match="--device cuda:0 is one GPU"):
+        Engines(run_folder, device="cuda:0", workers=2).check()
 
 
 def test_each_engine_gets_a_gpu_or_a_share_of_the_cores(
@@ -108,10 +105,14 @@ def test_each_engine_gets_a_gpu_or_a_share_of_the_cores(
         "opencolossus.serve.engines.Supervisor", lambda build, queue: given.append(build.args)
     )
     Engines(run_folder, workers=3).generator(open_run(run_folder))
-    assert [(device, threads) for _, _, _, device, threads, _ in given] == [("cpu", 2)] * 3
-    given.clear()
-    Engines(run_folder, workers=2, device="cuda").generator(open_run(run_folder))
-    assert [device for _, _, _, device, _, _ in given] == ["cuda:0", "cuda:1"]
+    assert [threads for _, _, _, _, threads, *_ in given] == [2] * 3
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    asked = [(device, number, engines) for _, _, _, device, _, _, number, engines in given]
+    assert [find(*one) for one in asked] == ["cuda:0", "cuda:1", "cuda:2"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="--workers 3 need a GPU each: PyTorch sees cuda:0 to"):
+        find(*asked[0])
     assert usual_dtype("cuda:1") == "bf16"
 
 

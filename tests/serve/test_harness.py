@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,19 @@ def test_an_unknown_task_is_one_sentence(run_folder, tasks) -> None:
 
     with pytest.raises(UserError, match=r"--tasks our_choice is unknown .*our_choices"):
         evaluate(run_folder, ["our_choice"], include=tasks)
+
+
+def test_a_gpu_finds_what_the_cpu_finds(run_folder, tasks, gpu_environment) -> None:
+    from opencolossus.serve.tasks import evaluate
+
+    names = ["our_choices", "our_texts"]
+    command = [sys.executable, "-m", "opencolossus", "eval", str(run_folder), "--json"]
+    done = subprocess.run(
+        [*command, "--tasks", ",".join(names), "--include", str(tasks)],
+        env=gpu_environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "computing in fp32 on NVIDIA H100 80GB HBM3" in done.stderr
+    here = evaluate(run_folder, names, include=tasks, device="cpu")
+    for task, found in json.loads(done.stdout).items():
+        assert found == pytest.approx(here[task], rel=1e-5), task

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from opencolossus.serve.request import Sampling
-from opencolossus.serve.sampling import choose, penalise
+from opencolossus.serve.sampling import choose, choose_among_all, penalise
+
+
+def chosen(logits: torch.Tensor, samplings: list[Sampling], uniforms: list[float]) -> list[int]:
+    """Tokens of all rows, as the engine takes them."""
+    tokens, unsure = choose(logits, samplings, uniforms)
+    for i in unsure.nonzero().flatten().tolist():
+        tokens[i] = choose_among_all(logits[i : i + 1], [samplings[i]], [uniforms[i]])[0]
+    return [int(token) for token in tokens.tolist()]
 
 
 def kept(logits: list[float], sampling: Sampling) -> set[int]:
@@ -36,7 +44,7 @@ def test_only_tokens_within_top_k_and_top_p_are_chosen(
 ) -> None:
     logits = [number / 10 for number in numbers]
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k)
-    token = choose(torch.tensor([logits]), [sampling], [uniform])[0]
+    token = chosen(torch.tensor([logits]), [sampling], [uniform])[0]
     near = [kept(logits, Sampling(temperature, top_p + e, top_k)) for e in (-1e-5, 0, 1e-5)]
     assert any(token in allowed for allowed in near)
 
@@ -46,7 +54,7 @@ def test_tokens_are_chosen_as_often_as_their_probability_says() -> None:
     generator = np.random.default_rng(0)
     sampling = Sampling(temperature=1.5)
     rows = 20_000
-    tokens = choose(logits.repeat(rows, 1), [sampling] * rows, generator.random(rows).tolist())
+    tokens = chosen(logits.repeat(rows, 1), [sampling] * rows, generator.random(rows).tolist())
     expected = torch.softmax(logits[0].double() / 1.5, -1).numpy()
     counts = np.bincount(tokens, minlength=4)
     assert chisquare(counts, expected * rows).pvalue > 1e-3
@@ -68,8 +76,8 @@ def test_a_row_is_chosen_alike_alone_and_among_others(data: st.DataObject) -> No
     torch.manual_seed(data.draw(st.integers(0, 1000)))
     logits = torch.randn(rows, vocabulary) * data.draw(st.sampled_from([0.1, 1.0, 5.0]))
     uniforms = [data.draw(st.floats(0, 1, exclude_max=True)) for _ in range(rows)]
-    together = choose(logits, samplings, uniforms)
-    alone = [choose(logits[i : i + 1], [samplings[i]], [uniforms[i]])[0] for i in range(rows)]
+    together = chosen(logits, samplings, uniforms)
+    alone = [chosen(logits[i : i + 1], [samplings[i]], [uniforms[i]])[0] for i in range(rows)]
     assert together == alone
 
 
@@ -78,7 +86,7 @@ def test_a_row_is_chosen_alike_alone_and_among_others(data: st.DataObject) -> No
 def test_a_token_without_weight_is_never_chosen(temperature: float, uniform: float) -> None:
     logits = torch.tensor([[-200.0, 5.0, 4.0, -200.0]])
     for sampling in (Sampling(temperature), Sampling(temperature, top_p=0.9)):
-        assert choose(logits.clone(), [sampling], [uniform])[0] in (1, 2)
+        assert chosen(logits.clone(), [sampling], [uniform])[0] in (1, 2)
 
 
 def test_penalties_are_those_that_their_sources_write() -> None:
@@ -106,5 +114,5 @@ def test_nothing_that_is_allowed_breaks_the_choice(
     temperature: float, top_p: float, top_k: int, values: list[float]
 ) -> None:
     sampling = Sampling(temperature, top_p, top_k)
-    token = choose(torch.tensor([values]), [sampling], [0.999999])[0]
+    token = chosen(torch.tensor([values]), [sampling], [0.999999])[0]
     assert 0 <= token < len(values)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from opencolossus.cli.common import extra
+from opencolossus.cli.common import DeviceName, extra
 
 RunFolder = Annotated[
     Path,
@@ -33,6 +33,7 @@ def chat(
         int | None,
         typer.Option(min=0, help="Make answers repeatable.", show_default=False),
     ] = None,
+    device: DeviceName = None,
 ) -> None:
     """Talk to the newest sound checkpoint of a run.
 
@@ -46,4 +47,4 @@ def chat(
 
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
     with extra("train"):
-        talk(run, Settings(sampling, max_tokens, system), prompt)
+        talk(run, Settings(sampling, max_tokens, system), prompt, device)

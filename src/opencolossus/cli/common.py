@@ -28,6 +28,15 @@ Sets = Annotated[
         show_default=False,
     ),
 ]
+DeviceName = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="cpu|cuda|cuda:N",
+        help="Where to compute; a GPU where there is one, else the CPU. No GPU was tried yet.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from opencolossus.cli.chat import RunFolder
-from opencolossus.cli.common import AsJson, console, extra
+from opencolossus.cli.common import AsJson, DeviceName, console, extra
 
 
 def evaluate(
@@ -28,6 +28,7 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Questions of each task.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Texts that are scored together.")] = 16,
+    device: DeviceName = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the newest sound checkpoint of a run by the Language Model Evaluation Harness.
@@ -38,7 +39,9 @@ def evaluate(
         from opencolossus.serve.tasks import evaluate as run_tasks
 
         names = [name.strip() for name in tasks.split(",") if name.strip()]
-        found = run_tasks(run, names, include=include, shots=shots, limit=limit, batch=batch)
+        found = run_tasks(
+            run, names, include=include, shots=shots, limit=limit, batch=batch, device=device
+        )
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from opencolossus.cli import serve_options as option
-from opencolossus.cli.common import extra
+from opencolossus.cli.common import DeviceName, extra
 from opencolossus.cli.serve_users import users
 
 RUN = "run"
@@ -44,7 +44,7 @@ def run(
     workers: option.Workers = 1,
     slots: option.Slots = 32,
     queue: option.Queue = 256,
-    device: option.Where = option.Device.CPU,
+    device: DeviceName = None,
     dtype: option.Dtype = None,
     threads: option.Threads = None,
     certificate: option.Certificate = None,
@@ -62,5 +62,5 @@ def run(
     binding = Binding(host, port, certificate, key, behind_proxy)
     options = options_for(binding, accounts, sign_up, tier, open_metrics)
     kept = dtype and dtype.value
-    engines = Engines(folder, engine, workers, slots, queue, device.value, kept, threads)
+    engines = Engines(folder, engine, workers, slots, queue, device, kept, threads)
     serve(engines, binding, options, database or default_url(), log_requests)

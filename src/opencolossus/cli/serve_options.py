@@ -16,13 +16,6 @@ class Stored(StrEnum):
     BF16 = "bf16"
 
 
-class Device(StrEnum):
-    """Where an engine can run."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a training run.", show_default=False)
 ]
@@ -70,9 +63,6 @@ Workers = Annotated[
 Slots = Annotated[int, typer.Option(min=1, max=1024, help="Answers made together per engine.")]
 Queue = Annotated[
     int, typer.Option(min=0, max=100_000, help="Requests that may wait per engine; more get 429.")
-]
-Where = Annotated[
-    Device, typer.Option(help="Where engines run; cuda has not been tried on a GPU yet.")
 ]
 Dtype = Annotated[
     Stored | None,

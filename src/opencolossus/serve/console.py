@@ -7,16 +7,18 @@ import io
 import sys
 from pathlib import Path
 
+from opencolossus.serve import devices
 from opencolossus.serve.terminal import Settings, Terminal
-from opencolossus.serve.trained import open_run
+from opencolossus.serve.trained import open_run, usual_dtype
 from opencolossus.specs.errors import UserError
 
 
-def talk(run: Path, settings: Settings, prompt: str | None) -> None:
+def talk(run: Path, settings: Settings, prompt: str | None, device: str | None = None) -> None:
     """Load a run, then answer ``prompt``, or whatever comes in.
 
     Raises:
-        UserError: the run cannot be talked to, or (from a pipe) a message does not fit.
+        UserError: the run cannot be talked to, ``device`` is not there, or (from a pipe) a message
+            does not fit.
     """
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
@@ -25,11 +27,13 @@ def talk(run: Path, settings: Settings, prompt: str | None) -> None:
         raise UserError("--prompt is empty; give a message")
     person = prompt is None and sys.stdin.isatty()
     trained = open_run(run)  # before the heavy import, so that a wrong folder is answered at once
+    place = devices.find(device)
+    if person:
+        where = devices.told(place, usual_dtype(place))
+        print(f"{trained.title}, {where}: /help for help, Ctrl-D to leave")
     from opencolossus.serve.conversation import Speaker
 
-    if person:
-        print(f"{trained.title}: /help for help, Ctrl-D to leave")
-    engine = trained.engine(slots=1)
+    engine = trained.engine(slots=1, device=place)
     read = _read_person if person else _read_pipe
     terminal = Terminal(
         Speaker(engine, trained.tokenizer), settings, sys.stdout, read, person=person

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 
@@ -11,9 +10,9 @@ import torch
 from opencolossus.grok.model import Grok
 from opencolossus.serve.fair import FairQueue
 from opencolossus.serve.network import open_network
-from opencolossus.serve.request import Delta, Request, Sampling, TokenLogprob
-from opencolossus.serve.running import Running, scored
-from opencolossus.serve.sampling import choose, largest, penalise
+from opencolossus.serve.next_token import choose_tokens
+from opencolossus.serve.request import Delta, Request, TokenLogprob
+from opencolossus.serve.running import Running
 from opencolossus.serve.slots import Slot, place
 
 NO_NUMBERS = "the model computed infinities or no numbers at all; its weights may be damaged"
@@ -110,14 +109,11 @@ class Engine:
 
     def _advance(self, rows: list[Running], logits_BV: torch.Tensor) -> list[Delta]:
         """A token for each of the rows that have numbers to choose by, the end for others."""
-        best = largest(logits_BV)
-        sound = [i for i, one in enumerate(best) if math.isfinite(one)]
-        failed = [
-            self._fail(row) for row, one in zip(rows, best, strict=True) if not math.isfinite(one)
+        chosen = choose_tokens(rows, logits_BV, self._bytes)
+        return [
+            self._take(row, token, logprobs) if sound else self._fail(row)
+            for row, (token, sound, logprobs) in zip(rows, chosen, strict=True)
         ]
-        if not failed:
-            return self._sample(rows, logits_BV)
-        return failed + self._sample([rows[i] for i in sound], logits_BV[sound])
 
     def _admit(self) -> None:
         while len(self._running) < self.slots and (request := self.queue.take()):
@@ -191,28 +187,8 @@ class Engine:
             return PREFILL_TOKENS
         return int(PREFILL_SECONDS / self._read_seconds)
 
-    def _sample(self, rows: list[Running], logits_BV: torch.Tensor) -> list[Delta]:
-        raw = {
-            i: torch.log_softmax(logits_BV[i], -1)
-            for i, row in enumerate(rows)
-            if row.request.logprobs is not None
-        }
-        for i, row in enumerate(rows):
-            sampling = row.request.sampling
-            if sampling.penalises or sampling.logit_bias:
-                penalise(logits_BV[i], sampling, row.prompt_set, row.answer)
-        samplings: list[Sampling] = [row.request.sampling for row in rows]
-        tokens = choose(logits_BV, samplings, [row.random.random() for row in rows])
-        return [
-            self._take(row, token, raw.get(i))
-            for i, (row, token) in enumerate(zip(rows, tokens, strict=True))
-        ]
-
-    def _take(self, row: Running, token: int, logprobs_V: torch.Tensor | None) -> Delta:
+    def _take(self, row: Running, token: int, logprobs: tuple[TokenLogprob, ...]) -> Delta:
         """Add a token to an answer; frees its slot at the end."""
-        logprobs: tuple[TokenLogprob, ...] = ()
-        if logprobs_V is not None:
-            logprobs = (scored(logprobs_V, token, row.request.logprobs or 0, self._bytes),)
         delta = row.take(token, self._bytes[token], logprobs, self.context)
         if delta.finish is not None:
             self._release(self._slot(row))

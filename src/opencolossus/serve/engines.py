@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from opencolossus.serve import devices
 from opencolossus.serve.answers import Generator
 from opencolossus.serve.pool import Pool
 from opencolossus.serve.remote import Remote
@@ -27,12 +28,13 @@ class Engines:
     workers: int = 1
     slots: int = 32
     queue: int = 256
-    device: str = "cpu"
+    device: str | None = None
+    """cpu, cuda, cuda:N, or None for a GPU each where there is one."""
     dtype: str | None = None
     threads: int | None = None
 
     def check(self) -> None:
-        """Refuse what contradicts itself, or cannot be had here.
+        """Refuse what contradicts itself; what is not there an engine finds out.
 
         Raises:
             UserError: it does.
@@ -41,20 +43,7 @@ class Engines:
             raise UserError(
                 "--workers counts engines here and --engine has one elsewhere; give one"
             )
-        if self.device == "cuda":
-            self._check_gpus()
-
-    def _check_gpus(self) -> None:
-        import torch
-
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if found == 0:
-            raise UserError("--device cuda: there is no GPU that PyTorch can use; give cpu")
-        if self.workers > found:
-            raise UserError(
-                f"--workers {self.workers} with --device cuda needs a GPU each and there are "
-                f"{found}; give at most {found}"
-            )
+        devices.check(self.device, self.workers)
 
     def generator(self, trained: Trained) -> Generator:
         """The engines as one, not started yet."""
@@ -70,8 +59,8 @@ class Engines:
         threads = self.threads
         if threads is None and self.workers > 1:
             threads = max(1, (os.cpu_count() or 1) // self.workers)
-        device = f"cuda:{number}" if self.device == "cuda" else self.device
         build = functools.partial(
-            build_engine, self.folder, self.slots, self.queue, device, threads, self.dtype
-        )
+            build_engine, self.folder, self.slots, self.queue, self.device, threads, self.dtype,
+            number, self.workers,
+        )  # fmt: skip
         return Supervisor(build, self.queue)

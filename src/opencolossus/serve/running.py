@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from opencolossus.serve.request import Delta, FinishReason, Request, TokenLogprob
+from opencolossus.serve.scores import on_host, scored, scores
 from opencolossus.serve.text import TextStream
 
 
@@ -52,10 +53,13 @@ class Running:
         if start == 0:
             self.prompt_logprobs.append(TokenLogprob(prompt[0], token_bytes[prompt[0]], None))
         targets = prompt[start + 1 : start + 1 + logits_TV.shape[0]]
+        if not targets:
+            return
+        tops = [self.request.logprobs or 0] * len(targets)
         logprobs = torch.log_softmax(logits_TV[: len(targets)], -1)
-        for target, one in zip(targets, logprobs, strict=True):
-            top = self.request.logprobs or 0
-            self.prompt_logprobs.append(scored(one, target, top, token_bytes))
+        tokens = torch.tensor(targets, device=logprobs.device)
+        (numbers,) = on_host(scores(logprobs, tokens, max(tops)))
+        self.prompt_logprobs += scored(numbers, targets, tops, token_bytes)
 
     def take(
         self, token: int, data: bytes, logprobs: tuple[TokenLogprob, ...], context: int
@@ -86,16 +90,3 @@ class Running:
             return text, "stop"
         full = len(request.prompt) + len(self.answer) >= context
         return text, "length" if full or len(self.answer) >= request.max_tokens else None
-
-
-def scored(
-    logprobs_V: torch.Tensor, token: int, top: int, token_bytes: Sequence[bytes]
-) -> TokenLogprob:
-    """A token with its log-probability and those of the ``top`` likeliest in its place."""
-    best: tuple[tuple[int, bytes, float], ...] = ()
-    if top:
-        values, tokens = logprobs_V.topk(min(top, logprobs_V.shape[0]))
-        best = tuple(
-            (t, token_bytes[t], v) for t, v in zip(tokens.tolist(), values.tolist(), strict=True)
-        )
-    return TokenLogprob(token, token_bytes[token], float(logprobs_V[token]), best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +23,9 @@ def penalise(logits: torch.Tensor, sampling: Sampling, prompt: set[int], answer:
         factor = sampling.repetition_penalty
         logits[seen] = torch.where(values > 0, values / factor, values * factor)
     if (sampling.presence_penalty or sampling.frequency_penalty) and answer:
-        tokens, counts = torch.unique(
-            torch.tensor(answer, device=logits.device), return_counts=True
+        counted = Counter(answer)  # here, since the host would wait for a GPU that counts
+        tokens, counts = (
+            torch.tensor(list(x), device=logits.device) for x in (counted, counted.values())
         )
         logits[tokens] -= sampling.presence_penalty + sampling.frequency_penalty * counts
     for token, bias in sampling.logit_bias:
@@ -32,32 +34,54 @@ def penalise(logits: torch.Tensor, sampling: Sampling, prompt: set[int], answer:
 
 def choose(
     logits: torch.Tensor, samplings: Sequence[Sampling], uniforms: Sequence[float]
-) -> list[int]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose one token per row of logits [B, V] (float32), penalties applied already.
 
     A row's token depends on its own logits, its own sampling and its own uniform number in
-    [0, 1) alone: the inverse of its distribution function is taken at that number.
+    [0, 1) alone: the inverse of its distribution function is taken at that number. The host waits
+    for nothing here.
+
+    Returns:
+        Tokens [B], and which of them are not good [B]: `choose_among_all` has to choose those.
     """
-    tokens = [0] * len(samplings)
+    tokens = torch.zeros(len(samplings), dtype=torch.long, device=logits.device)
+    unsure = torch.zeros_like(tokens, dtype=torch.bool)
     greedy = [i for i, s in enumerate(samplings) if s.temperature < COLDEST]
     plain = [i for i, s in enumerate(samplings) if s.temperature >= COLDEST and not s.sorts]
     cut = [i for i, s in enumerate(samplings) if s.temperature >= COLDEST and s.sorts]
+    if len(greedy) == len(samplings):
+        return _likeliest(logits), unsure
     if greedy:
-        _fill(tokens, greedy, _likeliest(_rows(logits, greedy)))
+        tokens[greedy] = _likeliest(logits[greedy])
     if plain:
         scaled = _scaled(logits, samplings, plain)
         at = _at([uniforms[row] for row in plain], logits)
-        _fill(tokens, plain, _inverse(torch.softmax(scaled, -1), at))
+        tokens[plain] = _inverse(torch.softmax(scaled, -1), at)
     if cut:
-        _fill(tokens, cut, _cut(_scaled(logits, samplings, cut), samplings, uniforms, cut))
-    return tokens
+        wanted = [samplings[row] for row in cut]
+        probabilities = torch.softmax(_scaled(logits, samplings, cut), -1)
+        at = _at([uniforms[row] for row in cut], logits)
+        tokens[cut], unsure[cut] = _cut(probabilities, wanted, at)
+    return tokens, unsure
 
 
-def largest(logits: torch.Tensor) -> list[float]:
+def choose_among_all(
+    logits: torch.Tensor, samplings: Sequence[Sampling], uniforms: Sequence[float]
+) -> torch.Tensor:
+    """Choose as `choose` does for rows that top-k and top-p cut, by sorting the whole vocabulary.
+
+    Such a row shall not change how others are computed, nor they it.
+    """
+    probabilities = torch.softmax(_scaled(logits, samplings, list(range(len(samplings)))), -1)
+    values, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+    return _from_ranked(values, tokens, *_limits(probabilities, samplings), _at(uniforms, logits))
+
+
+def largest(logits: torch.Tensor) -> torch.Tensor:
     """The largest of each row; NaN where one of them is."""
     if logits.device.type != "cpu":
-        return [float(one) for one in logits.amax(-1).tolist()]
-    return [float(one) for one in logits.numpy().max(-1)]  # NumPy's is several times as fast
+        return logits.amax(-1)
+    return torch.from_numpy(logits.numpy().max(-1))  # NumPy's is several times as fast
 
 
 def _likeliest(logits: torch.Tensor) -> torch.Tensor:
@@ -69,11 +93,6 @@ def _likeliest(logits: torch.Tensor) -> torch.Tensor:
 
 def _rows(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
     return logits if len(rows) == logits.shape[0] else logits[rows]
-
-
-def _fill(tokens: list[int], rows: list[int], chosen: torch.Tensor) -> None:
-    for row, token in zip(rows, chosen.tolist(), strict=True):
-        tokens[row] = token
 
 
 def _at(uniforms: Sequence[float], like: torch.Tensor) -> torch.Tensor:
@@ -97,29 +116,27 @@ def _inverse(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tenso
     return torch.minimum(index, last).clamp(max=probabilities.shape[-1] - 1)
 
 
+def _limits(
+    probabilities: torch.Tensor, samplings: Sequence[Sampling]
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Top-p and top-k of every row, and the size of the vocabulary, which is no limit."""
+    vocabulary, device = probabilities.shape[-1], probabilities.device
+    top_p = torch.tensor([one.top_p for one in samplings], device=device)
+    limits = [min(one.top_k or vocabulary, vocabulary) for one in samplings]
+    return top_p, torch.tensor(limits, device=device), vocabulary
+
+
 def _cut(
-    scaled: torch.Tensor, samplings: Sequence[Sampling], uniforms: Sequence[float], rows: list[int]
-) -> torch.Tensor:
-    """Top-k, then top-p, then the inverse distribution function over what is left."""
-    vocabulary = scaled.shape[-1]
-    probabilities = torch.softmax(scaled, -1)
-    top_p = torch.tensor([samplings[row].top_p for row in rows], device=scaled.device)
-    limits = [min(samplings[row].top_k or vocabulary, vocabulary) for row in rows]
-    top_k = torch.tensor(limits, device=scaled.device)
+    probabilities: torch.Tensor, samplings: Sequence[Sampling], uniforms: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Top-k, then top-p, then the inverse distribution function over what is left.
+
+    Only the likeliest few are put in order; where that is not enough is told too.
+    """
+    top_p, top_k, vocabulary = _limits(probabilities, samplings)
     values, tokens = probabilities.topk(min(SHORT_LIST, vocabulary), dim=-1)
-    short = (values.sum(-1) >= top_p) & (top_k == vocabulary) | (top_k <= values.shape[-1])
-    chosen = torch.empty_like(top_k)
-    # Rows that need the long list go their own way: what one needs shall not change another.
-    for where, long in ((short.nonzero()[:, 0], False), ((~short).nonzero()[:, 0], True)):
-        if not where.numel():
-            continue
-        ranked = values[where], tokens[where]
-        if long:
-            ordered = probabilities[where].sort(dim=-1, descending=True, stable=True)
-            ranked = ordered.values, ordered.indices
-        at = _at([uniforms[rows[i]] for i in where.tolist()], scaled)
-        chosen[where] = _from_ranked(*ranked, top_p[where], top_k[where], vocabulary, at)
-    return chosen
+    enough = (values.sum(-1) >= top_p) & (top_k == vocabulary) | (top_k <= values.shape[-1])
+    return _from_ranked(values, tokens, top_p, top_k, vocabulary, uniforms), ~enough
 
 
 def _from_ranked(

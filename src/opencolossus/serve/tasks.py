@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import lm_eval
 from lm_eval.tasks import TaskManager
 
+from opencolossus.serve import devices
 from opencolossus.serve.harness import Colossus
 from opencolossus.specs.errors import UserError, did_you_mean
 
@@ -21,6 +23,7 @@ def evaluate(
     shots: int | None = None,
     limit: int | None = None,
     batch: int = 16,
+    device: str | None = None,
 ) -> dict[str, dict[str, float]]:
     """What lm-eval finds, by task and measure.
 
@@ -31,9 +34,11 @@ def evaluate(
         shots: examples before each question.
         limit: questions of each task.
         batch: texts that are scored together.
+        device: cpu, cuda or cuda:N; a GPU where there is one if left out.
 
     Raises:
-        UserError: a task is unknown or its data cannot be loaded, or the folder holds no run.
+        UserError: a task is unknown or its data cannot be loaded, the folder holds no run, or the
+            device is not there.
     """
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     manager = TaskManager(include_path=None if include is None else str(include))
@@ -46,7 +51,9 @@ def evaluate(
                 f"--tasks {name} is unknown{did_you_mean(name, known)}; give a task of lm-eval, "
                 "or the folder of your own by --include"
             )
-    model = Colossus(str(run), batch_size=batch)
+    place = devices.find(device)
+    model = Colossus(str(run), batch_size=batch, device=place)
+    print(devices.told(place, "fp32"), file=sys.stderr)
     try:
         found = lm_eval.simple_evaluate(
             model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,19 +109,28 @@ def build_engine(
     folder: Path,
     slots: int,
     queue: int,
-    device: str,
+    device: str | None,
     threads: int | None,
     dtype: str | None = None,
+    number: int = 0,
+    engines: int = 1,
 ) -> Engine:
-    """Load a run into an engine, in the process that will run it.
+    """Load a run into an engine, in the process that will run it, which tells where that is.
+
+    Args:
+        number: of the engine, of so many ``engines``.
 
     Raises:
-        UserError: the run cannot be loaded.
+        UserError: the run cannot be loaded, or the device is not there.
     """
     import torch
 
-    from opencolossus.serve.trained import open_run
+    from opencolossus.serve.devices import find, told
+    from opencolossus.serve.trained import open_run, usual_dtype
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return open_run(folder).engine(slots, queue, device, dtype)
+    place = find(device, number, engines)
+    kept = dtype or usual_dtype(place)
+    print(told(place, kept), file=sys.stderr, flush=True)
+    return open_run(folder).engine(slots, queue, place, kept)
