@@ -97,6 +97,30 @@ def test_the_law_holds_on_gpus_that_it_was_not_made_for() -> None:
     assert off.min() > -0.07
 
 
+MISSED = pytest.mark.xfail(
+    strict=True, reason="the law takes 6 to 8 % too much from these; docs/simulate.md tells it"
+)
+
+
+@pytest.mark.parametrize(
+    ("rated", "idle", "low", "high", "kept"),
+    [
+        pytest.param(350, 25, 180, 309, 1317.85 / 1658.00, marks=MISSED),
+        pytest.param(350, 25, 180, 301, 1317.85 / 1641.64, marks=MISSED),
+        (300, 40, 175, 200, 10.09 / 10.63),
+        pytest.param(300, 40, 175, 250, 9.37 / 10.63, marks=MISSED),
+        (300, 40, 200, 250, 9.37 / 10.09),
+    ],
+)
+def test_it_holds_on_them_as_if_they_only_multiplied_matrices(
+    rated: float, idle: float, low: float, high: float, kept: float
+) -> None:
+    # Two of the prefills and the images above, their own activity left out.
+    gpu = H100.model_copy(update={"tdp": float(rated), "idle_power": float(idle)})
+    less, more = caps.clock_at_cap(gpu, np.array([float(low), float(high)]))
+    assert less / more == pytest.approx(kept, abs=0.05)
+
+
 def test_a_gb300_at_500_of_1_400_w_keeps_a_third() -> None:
     # cuBLAS 617 TFLOP/s under 500 W, 1,600 to 2,174 at 1,400 W, by shape
     # (github.com/facebookexperimental/triton/pull/2023): 0.28 to 0.39. With the 150 W of an empty
