@@ -12,7 +12,7 @@ import pytest
 from servers import PASSWORD, Parrot, Server, question, wait_until
 from sqlalchemy import text
 
-from opencolossus.serve.accounts import credentials, quotas, users
+from opencolossus.serve.accounts import credentials, periods, quotas, users
 from opencolossus.serve.accounts.tables import ApiKey, Base, User
 
 EVIL = [
@@ -314,8 +314,8 @@ def test_who_waits_is_told_when_the_first_request_is_forgotten(
     with server.database.begin() as begin:
         user = users.find(begin, "free")
         for _ in range(20):
-            usage = quotas.admit(begin, user, "tiny", 1, 1)
-        quotas.settle(begin, usage, 1, 1, "stop")
+            admitted = quotas.admit(begin, user, "tiny", 1, 1)
+        quotas.settle(begin, admitted.usage, 1, 1, "stop")
         begin.execute(text("UPDATE usage SET started = started - 50 WHERE id = 1"))
     with server.api(key) as client:
         refused = client.post("/v1/chat/completions", json=question())
@@ -335,9 +335,9 @@ def test_what_a_tier_never_allows_is_no_matter_of_waiting(server: Server, parrot
 
 def test_months_begin_where_the_calendar_says() -> None:
     december = 1_796_083_199.0  # 2026-11-30 23:59:59 UTC
-    assert quotas.next_month(december) == december + 1
-    assert quotas.month_start(december + 1) == december + 1
-    assert quotas.month_start(december) == 1_793_491_200.0  # 2026-11-01
+    assert periods.next_month(december) == december + 1
+    assert periods.month_start(december + 1) == december + 1
+    assert periods.month_start(december) == 1_793_491_200.0  # 2026-11-01
 
 
 def test_digests_tell_keys_apart_and_say_nothing() -> None:

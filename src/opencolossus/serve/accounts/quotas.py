@@ -1,73 +1,43 @@
-"""What users have used, and whether they may use more."""
+"""Whether users may use more, and the record of what they have used."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from opencolossus.serve.accounts.periods import Allowance, Period, periods_of, tightest
 from opencolossus.serve.accounts.tables import Usage, User
-from opencolossus.serve.accounts.tiers import TIERS, Tier
+from opencolossus.serve.accounts.tiers import TIERS
 from opencolossus.specs.errors import UserError
-
-MINUTE = 60.0
 
 
 class QuotaExceededError(Exception):
     """The user has to wait ``retry_after`` seconds."""
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, message: str, retry_after: float, allowances: dict[str, Allowance]) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.allowances = allowances
 
 
 @dataclass(frozen=True)
-class Used:
-    """Requests and tokens within a period."""
+class Admission:
+    """A request that may run."""
 
-    requests: int
-    tokens: int
-
-
-def used_since(begin: Transaction, user_id: int, since: float) -> Used:
-    """What a user has used since a time; running answers count as what they may cost.
-
-    What lies in the future, as after a clock was put back, does not count.
-    """
-    count, tokens = begin.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(Usage.prompt_tokens + Usage.completion_tokens), 0),
-        ).where(Usage.user_id == user_id, Usage.started.between(since, time.time() + MINUTE))
-    ).one()
-    return Used(int(count), int(tokens))
+    usage: int
+    """Number of the record that holds the most that it may cost."""
+    allowances: dict[str, Allowance]
+    """What is left of requests and tokens, this one counted."""
 
 
-def _first_since(begin: Transaction, user_id: int, since: float) -> float:
-    """When the first request of a period began; nothing is forgotten earlier than that."""
-    first = begin.scalar(
-        select(func.min(Usage.started)).where(Usage.user_id == user_id, Usage.started >= since)
-    )
-    return since if first is None else float(first)
-
-
-def month_start(now: float) -> float:
-    """The first second of this calendar month (UTC)."""
-    return datetime.fromtimestamp(now, UTC).replace(
-        day=1, hour=0, minute=0, second=0, microsecond=0
-    ).timestamp()  # fmt: skip
-
-
-def next_month(now: float) -> float:
-    """The first second of the next calendar month (UTC)."""
-    return month_start(month_start(now) + 32 * 86_400.0)
-
-
-def admit(begin: Transaction, user: User, model: str, prompt_tokens: int, most_tokens: int) -> int:
-    """Record a request before it runs, at the most that it may cost, and give its number.
+def admit(
+    begin: Transaction, user: User, model: str, prompt_tokens: int, most_tokens: int
+) -> Admission:
+    """Record a request before it runs, at the most that it may cost.
 
     The user's row is locked meanwhile, so that requests at the same time see each other.
 
@@ -78,7 +48,9 @@ def admit(begin: Transaction, user: User, model: str, prompt_tokens: int, most_t
     begin.execute(select(User.id).where(User.id == user.id).with_for_update())
     now = time.time()
     cost = prompt_tokens + most_tokens
-    _check(begin, user, TIERS.get(user.tier, TIERS["free"]), cost, now)
+    tier = TIERS.get(user.tier, TIERS["free"])
+    periods = periods_of(begin, user.id, tier, now)
+    _check(tier.name, periods, cost)
     row = Usage(
         user_id=user.id,
         started=now,
@@ -90,38 +62,33 @@ def admit(begin: Transaction, user: User, model: str, prompt_tokens: int, most_t
     )
     begin.add(row)
     begin.flush()
-    return row.id
+    return Admission(row.id, tightest([period.after(cost) for period in periods]))
 
 
-def _check(begin: Transaction, user: User, tier: Tier, cost: int, now: float) -> None:
-    periods = (
-        ("minute", now - MINUTE, MINUTE, tier.requests_per_minute, tier.tokens_per_minute),
-        ("month", month_start(now), next_month(now) - now, tier.requests_per_month,
-         tier.tokens_per_month),
-    )  # fmt: skip
-    for period, since, wait, requests, tokens in periods:
-        if requests is None and tokens is None:
-            continue
-        if tokens is not None and cost > tokens:
+def _check(tier: str, periods: Sequence[Period], cost: int) -> None:
+    for period in periods:
+        if period.tokens is not None and cost > period.tokens:
             raise UserError(
-                f"this request may take {cost} tokens and the {tier.name} tier allows {tokens} a "
-                f"{period}; send less, or ask for less by max_tokens"
+                f"this request may take {cost} tokens and the {tier} tier allows {period.tokens} a "
+                f"{period.name}; send less, or ask for less by max_tokens"
             )
-        used = used_since(begin, user.id, since)
-        if period == "minute" and used.requests:
-            wait = max(_first_since(begin, user.id, since) - since, 1.0)
-        if requests is not None and used.requests >= requests:
-            raise QuotaExceededError(
-                f"the {tier.name} tier allows {requests} requests a {period}, "
-                f"and you have made {used.requests}",
-                wait,
-            )
-        if tokens is not None and used.tokens + cost > tokens:
-            raise QuotaExceededError(
-                f"the {tier.name} tier allows {tokens} tokens a {period}; you have used "
-                f"{used.tokens} and this request may take {cost}",
-                wait,
-            )
+    # Where both refuse, it is the month that has to be waited for.
+    last = max(periods, key=lambda period: period.wait(cost), default=None)
+    if last is not None and last.wait(cost):
+        raise QuotaExceededError(_reason(tier, last, cost), last.wait(cost), tightest(periods))
+
+
+def _reason(tier: str, period: Period, cost: int) -> str:
+    used = period.used
+    if period.refuses(used, cost) == "requests":
+        return (
+            f"the {tier} tier allows {period.requests} requests a {period.name}, "
+            f"and you have made {used.requests}"
+        )
+    return (
+        f"the {tier} tier allows {period.tokens} tokens a {period.name}; you have used "
+        f"{used.tokens} and this request may take {cost}"
+    )
 
 
 def record(
@@ -157,3 +124,16 @@ def settle(
         row.completion_tokens = completion_tokens
         row.finished = time.time()
         row.outcome = outcome
+
+
+def settle_lost(begin: Transaction) -> None:
+    """Settle what a server that was killed has left open: prompts count, answers do not.
+
+    Where another server on this database still answers one of these, it settles it again, at what
+    it took.
+    """
+    begin.execute(
+        update(Usage)
+        .where(Usage.finished.is_(None))
+        .values(completion_tokens=0, finished=time.time(), outcome="error")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from opencolossus.serve.accounts.database import is_outage
 from opencolossus.serve.accounts.quotas import QuotaExceededError
 from opencolossus.serve.answers import EngineDownError
+from opencolossus.serve.api import rates
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.specs.errors import UserError
 
@@ -54,6 +56,7 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -61,6 +64,7 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         """The JSON that says so."""
@@ -75,9 +79,11 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """The answer that says so."""
-        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        headers = dict(self.headers)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         if self.retry_after is not None:
-            headers["Retry-After"] = str(max(1, round(self.retry_after)))
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
         return JSONResponse(self.body(), self.status, headers)
 
 
@@ -86,7 +92,10 @@ def translate(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, QuotaExceededError):
-        return ApiError(429, str(error), code="rate_limit_exceeded", retry_after=error.retry_after)
+        return ApiError(
+            429, str(error), code="rate_limit_exceeded", retry_after=error.retry_after,
+            headers=rates.headers(error.allowances),
+        )  # fmt: skip
     if isinstance(error, QueueFullError):
         return ApiError(429, str(error), code="server_busy", retry_after=5)
     if isinstance(error, EngineDownError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from opencolossus.serve.accounts import credentials, quotas
+from opencolossus.serve.accounts import credentials, periods
 from opencolossus.serve.accounts.tiers import TIERS
 from opencolossus.serve.api.accounts import SignedIn, Strict
 from opencolossus.serve.api.auth import hub_of
@@ -69,8 +69,8 @@ async def usage(request: Request, user: SignedIn) -> dict[str, Any]:
     tier = TIERS.get(user.tier, TIERS["free"])
     minute, month = await hub_of(request).read(
         lambda begin: (
-            quotas.used_since(begin, user.id, now - quotas.MINUTE),
-            quotas.used_since(begin, user.id, quotas.month_start(now)),
+            periods.used_since(begin, user.id, now - periods.MINUTE),
+            periods.used_since(begin, user.id, periods.month_start(now)),
         )
     )
     return {

@@ -10,7 +10,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 
 from opencolossus.serve.accounts.tables import User
-from opencolossus.serve.api import formats
+from opencolossus.serve.api import formats, rates
 from opencolossus.serve.api.asking import chat_requests, check_model, text_requests
 from opencolossus.serve.api.auth import api_user, hub_of
 from opencolossus.serve.api.errors import ApiError
@@ -33,6 +33,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (429, "A limit is reached; Retry-After says when to come back"),
         (503, "The engine or the database is away for a moment"),
     )
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {"headers": rates.DOCUMENTED},
+    429: {**ERRORS[429], "headers": {**rates.DOCUMENTED, "Retry-After": rates.RETRY_AFTER}},
 }
 
 
@@ -59,7 +64,7 @@ def _model(hub: Hub) -> dict[str, Any]:
     }
 
 
-@router.post("/chat/completions", response_model=None, responses=ERRORS)
+@router.post("/chat/completions", response_model=None, responses=ANSWERS)
 async def chat_completions(http: HttpRequest, body: ChatRequest, user: Caller) -> Response:
     """The next message of a conversation."""
     hub = hub_of(http)
@@ -70,7 +75,7 @@ async def chat_completions(http: HttpRequest, body: ChatRequest, user: Caller) -
     return await _respond(http, ticket, body, writer)
 
 
-@router.post("/completions", response_model=None, responses=ERRORS)
+@router.post("/completions", response_model=None, responses=ANSWERS)
 async def completions(http: HttpRequest, body: CompletionRequest, user: Caller) -> Response:
     """The continuation of a text."""
     hub = hub_of(http)
@@ -85,14 +90,14 @@ async def _respond(
     http: HttpRequest, ticket: Ticket, body: Common, writer: ChatWriter | TextWriter
 ) -> Response:
     if body.stream:
-        return EventStream(_events(ticket, writer, body), ticket.close)
+        return EventStream(_events(ticket, writer, body), ticket.close, ticket.headers)
     try:
         deltas = await unless_gone(http, _collect(ticket))
     finally:
         ticket.close()
     answer = writer.whole(deltas)
     answer["usage"] = _usage(ticket, body)
-    return JSONResponse(answer)
+    return JSONResponse(answer, headers=ticket.headers)
 
 
 def _usage(ticket: Ticket, body: Common) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -19,11 +19,15 @@ Result = TypeVar("Result")
 class EventStream(StreamingResponse):
     """Server-sent events; ``close`` is called in any case, even if no event was ever sent."""
 
-    def __init__(self, events: AsyncIterator[str], close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        events: AsyncIterator[str],
+        close: Callable[[], None],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        usual = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(
-            events,
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            events, media_type="text/event-stream", headers={**usual, **(headers or {})}
         )
         self._close = close
 

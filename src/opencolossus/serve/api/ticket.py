@@ -14,6 +14,7 @@ from opencolossus.serve.accounts import quotas
 from opencolossus.serve.accounts.tables import User
 from opencolossus.serve.accounts.tiers import TIERS, Tier
 from opencolossus.serve.answers import Answers
+from opencolossus.serve.api import rates
 from opencolossus.serve.api.errors import ApiError
 from opencolossus.serve.api.hub import Hub
 from opencolossus.serve.api.metrics import Stopwatch
@@ -38,7 +39,7 @@ async def admit(hub: Hub, user: User, requests: Sequence[Request]) -> Ticket:
         try:
             answers = hub.engine.submit(requests)
         except Exception:
-            if bill.usage is not None:
+            if bill.admission is not None:
                 hub.later(settle(hub, bill, 0, 0, "error"))
             raise
     except BaseException:
@@ -59,18 +60,20 @@ def _check_streams(tier: Tier, running: int, wanted: int) -> None:
 async def _reserve(hub: Hub, user: User, tier: Tier, requests: Sequence[Request]) -> Bill:
     """Record the most that the requests may cost, in tiers that count."""
     prompt, most = prompt_tokens(requests), sum(request.max_tokens for request in requests)
-    started, usage = time.time(), None
+    started, admission = time.time(), None
     if tier.limited:
-        usage = await hub.write(lambda begin: quotas.admit(begin, user, hub.model, prompt, most))
-    return Bill(user.id, hub.model, started, usage)
+        admission = await hub.write(
+            lambda begin: quotas.admit(begin, user, hub.model, prompt, most)
+        )
+    return Bill(user.id, hub.model, started, admission)
 
 
 async def settle(hub: Hub, bill: Bill, prompt: int, completion: int, outcome: str) -> None:
     """Record what a request took; while the database is away, what it might have taken."""
 
     def write(begin: Session) -> None:
-        if bill.usage is not None:
-            quotas.settle(begin, bill.usage, prompt, completion, outcome)
+        if bill.admission is not None:
+            quotas.settle(begin, bill.admission.usage, prompt, completion, outcome)
         else:
             quotas.record(begin, bill.user, bill.model, bill.started, prompt, completion, outcome)
 
@@ -94,8 +97,8 @@ class Bill:
     user: int
     model: str
     started: float
-    usage: int | None
-    """Where the most that it may cost is recorded; None for users without limits."""
+    admission: quotas.Admission | None
+    """None for users without limits."""
 
 
 class Ticket:
@@ -109,6 +112,12 @@ class Ticket:
         self.requests = requests
         self._watches = [Stopwatch(hub.metrics) for _ in requests]
         self._finishes: list[str | None] = [None] * len(requests)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's head tells of the user's limits."""
+        admission = self._bill.admission
+        return {} if admission is None else rates.headers(admission.allowances)
 
     @property
     def prompt_tokens(self) -> int:
