@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import postgresql
 import pytest
 import torch
 from servers import MODEL, Parrot, Server, sqlite
@@ -130,4 +131,11 @@ def real_server(
     build = functools.partial(build_engine, run_folder, 8, 64, "cpu", 1, "fp32")
     url = sqlite(tmp_path_factory.mktemp("database"))
     with Server(Supervisor(build, 64), tokenizer, url, Options(), MODEL) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[postgresql.Postgres]:
+    """A real PostgreSQL; without one the test is skipped."""
+    with postgresql.running() as running:
         yield running

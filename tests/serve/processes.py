@@ -28,10 +28,16 @@ class Process:
     """``colossus serve`` running."""
 
     def __init__(
-        self, folder: Path, database: Path, *more: str, environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        database: Path | str,
+        *more: str,
+        environment: dict[str, str] | None = None,
     ) -> None:
+        """Start it on a file for SQLite, or on the URL of a database."""
         environment = {**(environment or os.environ), "OMP_NUM_THREADS": "1"}
-        arguments = [str(folder), "--port", "0", "--database", f"sqlite:///{database}", *more]
+        url = database if isinstance(database, str) else f"sqlite:///{database}"
+        arguments = [str(folder), "--port", "0", "--database", url, *more]
         self.process = subprocess.Popen(
             [*SERVE, *arguments], env=environment, stderr=subprocess.PIPE, text=True
         )
@@ -55,6 +61,14 @@ class Process:
             return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
+
+    def engine(self) -> int:
+        """Process id of the engine."""
+        own = self.process.pid
+        for pid in Path(f"/proc/{own}/task/{own}/children").read_text().split():
+            if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text():
+                return int(pid)
+        raise AssertionError("it has no engine")
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)

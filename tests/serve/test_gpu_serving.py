@@ -56,14 +56,6 @@ def gpu_server(
         started.process.kill()
 
 
-def engine_of(process: int) -> int:
-    """The process id of a server's engine."""
-    for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text():
-            return int(pid)
-    raise AssertionError("the server has no engine")
-
-
 def whole(url: str, headers: dict[str, str]) -> dict[str, Any]:
     body = question("hello there", **LIKELIEST, logprobs=True, top_logprobs=2)
     found = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60)
@@ -101,7 +93,7 @@ def test_a_server_says_on_a_gpu_what_it_says_on_the_cpu_also_after_a_crash(
     assert streamed(started.url, headers) == text
     assert httpx.post(f"{started.url}/v1/chat/completions", json={}).status_code == 401
     assert "colossus_engine_restarts 0" in httpx.get(f"{started.url}/metrics").text
-    os.kill(engine_of(started.process.pid), signal.SIGKILL)
+    os.kill(started.engine(), signal.SIGKILL)
     wait_until(lambda: not started.healthy())
     wait_until(started.healthy, 240)
     assert streamed(started.url, headers) == text

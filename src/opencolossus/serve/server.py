@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import signal
 import socket
 import threading
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from opencolossus.serve.accounts import quotas
 from opencolossus.serve.api.app import create_app
 from opencolossus.serve.api.hub import Hub
 from opencolossus.specs.errors import UserError
 
+LOG = logging.getLogger("colossus.serve")
 HEADER_SECONDS = 10.0
 """A client that has not sent its request's head by then is dropped."""
 GRACE_SECONDS = 30
@@ -141,6 +145,7 @@ async def run(hub: Hub, server: Server, listener: socket.socket) -> None:
     Raises:
         UserError: the engine cannot be built.
     """
+    await _settle_lost(hub)
     await hub.engine.start()
     try:
         await server.serve(sockets=[listener])
@@ -148,3 +153,10 @@ async def run(hub: Hub, server: Server, listener: socket.socket) -> None:
         await hub.settle_all()
         await hub.engine.stop()
         hub.database.close()
+
+
+async def _settle_lost(hub: Hub) -> None:
+    try:
+        await hub.write(quotas.settle_lost)
+    except SQLAlchemyError as error:  # a full disk: what was reserved counts until the next start
+        LOG.error("usage of killed answers is not settled: %s", str(error).splitlines()[0])

@@ -1,0 +1,77 @@
+"""A server that is killed with its answers under way, and the one that follows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from processes import Process
+from servers import question, sqlite
+from sqlalchemy import select
+
+from opencolossus.serve.accounts import credentials, users
+from opencolossus.serve.accounts.database import Database
+from opencolossus.serve.accounts.tables import Usage
+from opencolossus.serve.accounts.tiers import TIERS
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = request.getfixturevalue("postgres").url if request.param != "sqlite" else sqlite(tmp_path)
+    with closing(Database(url)) as made:
+        yield made
+
+
+@contextmanager
+def serving(folder: Path, database: Database) -> Iterator[Process]:
+    started = Process(folder, database.url.render_as_string(hide_password=False))
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+
+
+def only_record(database: Database) -> Usage:
+    with database.read() as begin:
+        return begin.scalars(select(Usage)).one()
+
+
+def test_what_a_killed_server_had_reserved_is_settled_by_the_next(
+    run_folder: Path, database: Database
+) -> None:
+    with database.begin() as begin:
+        key = credentials.new_key(begin, users.add(begin, "ann", None, "free"), "test", None)[0]
+    asked = {
+        "json": question(max_tokens=100, stream=True),
+        "headers": {"Authorization": f"Bearer {key}"},
+    }
+    with serving(run_folder, database) as first:
+        engine = first.engine()
+        os.kill(engine, signal.SIGSTOP)  # so that the answer is under way for as long as it takes
+        try:
+            path = f"{first.url}/v1/chat/completions"
+            with httpx.stream("POST", path, **asked, timeout=60) as stream:  # type: ignore[arg-type]
+                assert stream.status_code == 200
+                first.process.kill()
+                first.process.wait()
+        finally:
+            os.kill(engine, signal.SIGKILL)
+    lost = only_record(database)
+    assert (lost.completion_tokens, lost.finished) == (100, None)
+    prompt = lost.prompt_tokens
+    with serving(run_folder, database) as second:
+        settled = only_record(database)
+        assert (settled.prompt_tokens, settled.completion_tokens) == (prompt, 0)
+        assert settled.outcome == "error"
+        asked["json"] = question(max_tokens=100)
+        answer = httpx.post(f"{second.url}/v1/chat/completions", **asked, timeout=60)  # type: ignore[arg-type]
+        allowed = TIERS["free"].tokens_per_minute
+        assert allowed is not None
+        left = allowed - prompt - (prompt + 100)
+        assert answer.headers["x-ratelimit-remaining-tokens"] == str(left)
