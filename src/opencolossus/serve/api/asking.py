@@ -44,11 +44,11 @@ async def chat_requests(hub: Hub, user: User, body: ChatRequest) -> list[Request
         Message("system" if m.role == "developer" else m.role, plain(m.text)) for m in body.messages
     ]
     prompt = await run_in_threadpool(encode, hub.tokenizer, messages)
-    wanted = body.max_completion_tokens or body.max_tokens
     scored = body.logprobs or body.top_logprobs is not None
     logprobs = (body.top_logprobs or 0) if scored else None
     return [
-        _request(hub, user, body, prompt, wanted, logprobs, choice) for choice in range(body.n or 1)
+        _request(hub, user, body, prompt, body.length, logprobs, choice)
+        for choice in range(body.n or 1)
     ]
 
 

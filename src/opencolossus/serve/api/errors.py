@@ -17,6 +17,7 @@ from opencolossus.serve.accounts.database import is_outage
 from opencolossus.serve.accounts.quotas import QuotaExceededError
 from opencolossus.serve.answers import EngineDownError
 from opencolossus.serve.api import rates
+from opencolossus.serve.api.refusals import NOT_SUPPORTED
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.specs.errors import UserError
 
@@ -130,6 +131,10 @@ def _validation(error: RequestValidationError) -> ApiError:
         return ApiError(400, f"the body is not valid JSON: {reason}")
     if first["type"] == "missing" and not place:
         return ApiError(400, "the body is missing; send JSON with Content-Type: application/json")
+    if first["type"] == NOT_SUPPORTED:
+        name = ".".join([*place, first["ctx"]["param"]])
+        told = ".".join([*place, message])
+        return ApiError(400, told, param=name, code="unsupported_parameter")
     param = ".".join(place) or None
     return ApiError(400, f"{param}: {message}" if param else message, param=param)
 

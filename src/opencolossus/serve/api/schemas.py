@@ -6,16 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from opencolossus.serve.api.refusals import (
+    REFUSED,
+    REFUSED_IN_MESSAGES,
+    REFUSED_IN_STREAMS,
+    refuse,
+)
+
 MOST_CHOICES = 8
 MOST_PROMPTS = 64
-UNSUPPORTED = {
-    "tools": "this model cannot call tools",
-    "functions": "this model cannot call functions",
-    "audio": "this model has no audio",
-    "web_search_options": "this model cannot search the web",
-    "suffix": "this model cannot fill in the middle",
-}
-"""Fields that would change the answer, and why they cannot."""
 
 
 def _whole(value: object) -> object:
@@ -27,6 +26,7 @@ WHOLE = BeforeValidator(_whole)
 Seed = Annotated[int, WHOLE]
 Text = Annotated[str, Field(max_length=200_000)]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
+Length = Annotated[int, Field(ge=1), WHOLE] | None
 TokenId = Annotated[int, Field(ge=0), WHOLE]
 
 
@@ -40,6 +40,12 @@ class StreamOptions(Lenient):
     """Of a streamed answer."""
 
     include_usage: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_cannot_be(cls, value: Any) -> Any:
+        refuse(value, REFUSED_IN_STREAMS)
+        return value
 
 
 class Common(Lenient):
@@ -72,16 +78,7 @@ class Common(Lenient):
     @model_validator(mode="before")
     @classmethod
     def _refuse_what_cannot_be(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        for name, reason in UNSUPPORTED.items():
-            if value.get(name):
-                raise ValueError(f"{name} is not supported: {reason}")
-        if value.get("tool_choice") not in (None, "none", "auto"):
-            raise ValueError("tool_choice is not supported: this model cannot call tools")
-        shape = value.get("response_format")
-        if isinstance(shape, dict) and shape.get("type") not in (None, "text"):
-            raise ValueError("response_format is not supported: this model writes plain text only")
+        refuse(value, REFUSED)
         return value
 
     @property
@@ -108,10 +105,9 @@ class ChatMessage(Lenient):
     @model_validator(mode="before")
     @classmethod
     def _refuse_tools(cls, value: Any) -> Any:
-        if isinstance(value, dict) and (
-            value.get("role") in ("tool", "function") or value.get("tool_calls")
-        ):
-            raise ValueError("calls of tools are not supported: this model cannot call them")
+        if isinstance(value, dict) and value.get("role") in ("tool", "function"):
+            raise ValueError("results of tools are not supported: this model cannot call tools")
+        refuse(value, REFUSED_IN_MESSAGES)
         return value
 
     @model_validator(mode="after")
@@ -132,10 +128,22 @@ class ChatRequest(Common):
     """``POST /v1/chat/completions``"""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
-    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
+    max_tokens: Length = None
+    max_completion_tokens: Length = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     """Asks for log-probabilities too."""
+
+    @model_validator(mode="after")
+    def _refuse_two_lengths(self) -> ChatRequest:
+        if None not in (self.length, self.max_tokens) and self.length != self.max_tokens:
+            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        return self
+
+    @property
+    def length(self) -> int | None:
+        """The most tokens of an answer, under its new name or its old one."""
+        return self.max_completion_tokens or self.max_tokens
 
 
 Prompts = (
