@@ -212,7 +212,7 @@ def test_what_cannot_be_answered_is_refused(engine: Engine, model: Grok) -> None
     with pytest.raises(ValueError, match="256 tokens and the context 256"):
         engine.submit(Request("a", (9,) * 256, 5))
     small = Engine(model, [b"x"] * 400, slots=1, queue=2)
-    for number in range(2):
+    for number in range(3):
         small.submit(Request(str(number), (9,), 5))
     with pytest.raises(QueueFullError):
         small.submit(Request("3", (9,), 5))

@@ -42,7 +42,8 @@ class Engine:
     ) -> None:
         self.context = min(context or model.config.context, model.config.context)
         self.slots = slots
-        self.queue = FairQueue(queue)
+        # Between two steps all of them wait, also those for which a slot is free.
+        self.queue = FairQueue(slots + queue)
         self._bytes = token_bytes
         self._network = open_network(model, slots, self.context, dtype, torch.device(device))
         self._running: list[Running] = []

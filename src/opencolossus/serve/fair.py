@@ -1,15 +1,57 @@
-"""The queue before the engine: bounded, first come first served within a user, users in turn."""
+"""The queue before the engine: users in turn, and none of them takes all of it."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator, Sequence
 
 from opencolossus.serve.request import Request
 
 
 class QueueFullError(Exception):
     """No room for one more; the caller should come back later."""
+
+
+class Room:
+    """Which requests run or wait: as many as there are slots and places in the queue.
+
+    An eighth of the places is not for who has all others, so that somebody else still comes in.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._users: dict[str, str] = {}
+        """By request."""
+        self._held: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def enter(self, requests: Sequence[Request], slots: int) -> None:
+        """Let all of these requests of one user in, or none.
+
+        Raises:
+            QueueFullError: there is no room for them.
+        """
+        user, count = requests[0].user, len(requests)
+        own = self._places - self._places // 8
+        if len(self) + count > slots + self._places:
+            message = f"the server is busy: {self._places} requests may wait"
+        elif self._held[user] + count > slots + own:
+            message = f"the server is busy: {own} requests of one user may wait"
+        else:
+            self._users.update((request.id, user) for request in requests)
+            self._held[user] += count
+            return
+        raise QueueFullError(f"{message}; try again later")
+
+    def leave(self, identifier: str) -> None:
+        """Note that a request has ended, if it is not known yet."""
+        user = self._users.pop(identifier, None)
+        if user is not None:
+            self._held[user] -= 1
+            if not self._held[user]:
+                del self._held[user]
 
 
 class FairQueue:
@@ -19,9 +61,8 @@ class FairQueue:
     hundred requests does not keep away a user with one.
     """
 
-    def __init__(self, limit: int, per_user: int | None = None) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._per_user = per_user or limit
         self._lines: OrderedDict[str, deque[Request]] = OrderedDict()
         self._waiting = 0
 
@@ -36,16 +77,11 @@ class FairQueue:
         """Queue a request.
 
         Raises:
-            QueueFullError: the queue, or this user's line, is at its limit.
+            QueueFullError: the queue is at its limit.
         """
         if self._waiting >= self._limit:
             raise QueueFullError(f"the queue is full ({self._limit} requests are waiting)")
-        line = self._lines.setdefault(request.user, deque())
-        if len(line) >= self._per_user:
-            raise QueueFullError(
-                f"your queue is full ({self._per_user} of your requests are waiting)"
-            )
-        line.append(request)
+        self._lines.setdefault(request.user, deque()).append(request)
         self._waiting += 1
 
     def take(self) -> Request | None:

@@ -17,7 +17,7 @@ import httpx
 
 from opencolossus.serve import wire
 from opencolossus.serve.answers import Answers, EngineDownError, State
-from opencolossus.serve.fair import QueueFullError
+from opencolossus.serve.fair import Room
 from opencolossus.serve.request import Delta, FinishReason, Request
 from opencolossus.specs.errors import UserError
 
@@ -36,7 +36,8 @@ class Remote:
     ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1") + "/v1"
         self._bytes = token_bytes
-        self._limit = slots + queue_limit
+        self._most = slots + queue_limit
+        self._room = Room(queue_limit)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._client: httpx.AsyncClient | None = None
         self._model = self._owner = ""
@@ -59,7 +60,7 @@ class Remote:
         """
         key = os.environ.get(KEY_VARIABLE, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        limits = httpx.Limits(max_connections=self._limit)
+        limits = httpx.Limits(max_connections=self._most)
         timeout = httpx.Timeout(600, connect=5)
         self._client = httpx.AsyncClient(headers=headers, limits=limits, timeout=timeout)
         try:
@@ -103,8 +104,7 @@ class Remote:
             raise UserError(
                 "logprobs of the prompt are not passed on from an engine elsewhere; leave out echo"
             )
-        if len(self._tasks) + len(requests) > self._limit:
-            raise QueueFullError("the server is busy; try again later")
+        self._room.enter(requests, self.slots)
         answers = Answers(requests, self._cancel)
         loop = asyncio.get_running_loop()
         for request in requests:
@@ -126,6 +126,7 @@ class Remote:
                 self._probing = asyncio.create_task(self._probe())
         finally:
             self._tasks.pop(request.id, None)
+            self._room.leave(request.id)
             self.running = len(self._tasks)
 
     async def _probe(self) -> None:

@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
 from opencolossus.serve.answers import Answers, EngineDownError, State
-from opencolossus.serve.fair import QueueFullError
+from opencolossus.serve.fair import Room
 from opencolossus.serve.request import Delta, Request
 from opencolossus.serve.worker import Cancel, Progress, Ready, Refused, Submit, work
 from opencolossus.specs.errors import UserError
@@ -34,7 +34,7 @@ class Supervisor:
 
     def __init__(self, build: Callable[[], Engine], queue_limit: int = 256) -> None:
         self._build = build
-        self._queue_limit = queue_limit
+        self._room = Room(queue_limit)
         self._answers: dict[str, Answers] = {}
         self._ready = asyncio.Event()
         self._outbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
@@ -102,10 +102,7 @@ class Supervisor:
         """
         if self.state != "ready":
             raise EngineDownError("the engine is starting; try again in a few seconds")
-        if len(self._answers) + len(requests) > self.slots + self._queue_limit:
-            raise QueueFullError(
-                f"the server is busy: {self._queue_limit} requests may wait; try again later"
-            )
+        self._room.enter(requests, self.slots)
         answers = Answers(requests, self._cancel)
         for request in requests:
             self._answers[request.id] = answers
@@ -114,6 +111,7 @@ class Supervisor:
 
     def _cancel(self, identifier: str) -> None:
         if self._answers.pop(identifier, None) is not None:
+            self._room.leave(identifier)
             self._outbox.put(Cancel(identifier))
 
     def _spawn(self) -> None:
@@ -193,3 +191,4 @@ class Supervisor:
         answers.put(delta)
         if delta.finish is not None:
             del self._answers[delta.id]
+            self._room.leave(delta.id)
