@@ -103,6 +103,17 @@ def test_what_an_answer_did_not_take_is_left_to_the_next(server: Server, parrot:
     assert told(raw.headers)["remaining-tokens"] == str(left)
 
 
+def test_what_the_server_had_no_room_for_is_not_counted(server: Server, parrot: Parrot) -> None:
+    client = client_of(server, "ann", "free")
+    parrot.full = True
+    with pytest.raises(openai.RateLimitError, match="busy"):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
+    parrot.full = False
+    wait_until(lambda: not server.hub.tasks)
+    raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
+    assert told(raw.headers)["remaining-requests"] == "19"
+
+
 def test_who_asks_for_much_waits_until_enough_is_forgotten() -> None:
     """Not only the oldest request: what is told must be long enough."""
     past = ((10.0, Used(1, 100)), (20.0, Used(1, 700)), (50.0, Used(1, 100)))

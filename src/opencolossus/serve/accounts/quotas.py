@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from opencolossus.serve.accounts.periods import Allowance, Period, periods_of, tightest
@@ -124,6 +124,11 @@ def settle(
         row.completion_tokens = completion_tokens
         row.finished = time.time()
         row.outcome = outcome
+
+
+def forget(begin: Transaction, usage_id: int) -> None:
+    """Undo an admission."""
+    begin.execute(delete(Usage).where(Usage.id == usage_id))
 
 
 def settle_lost(begin: Transaction) -> None:

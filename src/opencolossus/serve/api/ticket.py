@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -40,7 +40,7 @@ async def admit(hub: Hub, user: User, requests: Sequence[Request]) -> Ticket:
             answers = hub.engine.submit(requests)
         except Exception:
             if bill.admission is not None:
-                hub.later(settle(hub, bill, 0, 0, "error"))
+                hub.later(forget(hub, bill.admission))
             raise
     except BaseException:
         hub.release(user.id, len(requests))
@@ -77,6 +77,15 @@ async def settle(hub: Hub, bill: Bill, prompt: int, completion: int, outcome: st
         else:
             quotas.record(begin, bill.user, bill.model, bill.started, prompt, completion, outcome)
 
+    await _persist(hub, write)
+
+
+async def forget(hub: Hub, admission: quotas.Admission) -> None:
+    """Do not count a request that the server had no room for."""
+    await _persist(hub, lambda begin: quotas.forget(begin, admission.usage))
+
+
+async def _persist(hub: Hub, write: Callable[[Session], None]) -> None:
     try:
         await hub.persist(write)
     except IntegrityError:
