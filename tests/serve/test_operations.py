@@ -113,6 +113,20 @@ def test_without_accounts_this_machine_needs_no_key_and_others_get_nothing(
         assert started.end() == 0
 
 
+def test_the_log_of_requests_has_paths_and_not_what_was_searched_for(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    started = Process(run_folder, tmp_path / "serve.db", "--no-accounts", "--log-requests")
+    try:
+        path = f"{started.url}/app/conversations?search=my+secret"
+        assert httpx.get(path).status_code == 200
+    finally:
+        assert started.end() == 0
+    said = "".join(started.said)
+    assert '"GET /app/conversations HTTP/1.1" 200' in said
+    assert "secret" not in said
+
+
 @pytest.fixture(scope="module")
 def key(real_server: Server) -> str:
     return real_server.add_user("alice")

@@ -116,8 +116,24 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class WithoutQuery(logging.Filter):
+    """Leaves out what follows a path: somebody searched their conversations for it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten a line of uvicorn's log of requests."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                part.partition("?")[0] if isinstance(part, str) else part for part in record.args
+            )
+        return True
+
+
+_WITHOUT_QUERY = WithoutQuery()
+
+
 def make_server(hub: Hub, binding: Binding, *, log_requests: bool = False) -> Server:
     """The HTTP server of a hub, not started yet."""
+    logging.getLogger("uvicorn.access").addFilter(_WITHOUT_QUERY)
     config = uvicorn.Config(
         create_app(hub),
         http=PatientProtocol,
