@@ -178,12 +178,15 @@ BAD = [
     (question(messages=[{"role": "tool", "content": "a"}]), 400, "cannot call"),
     (question(messages=[{"role": "assistant", "tool_calls": [{}]}]), 400, "cannot call"),
     (question("long " * 5000), 400, "tokens"),
+    (question(stream_options=[1]), 400, "stream_options: Input should be a JSON object"),
+    (question(messages=["hello"]), 400, "messages.0: Input should be a JSON object"),
+    (["hello"], 400, "Input should be a JSON object"),
 ]
 
 
 @pytest.mark.parametrize(("body", "status", "names"), BAD, ids=range(len(BAD)))
 def test_bad_requests_get_one_sentence_that_names_the_field(
-    real_server: Server, key: str, body: dict[str, object], status: int, names: str
+    real_server: Server, key: str, body: object, status: int, names: str
 ) -> None:
     with real_server.api(key) as client:
         found = client.post("/v1/chat/completions", json=body)
@@ -217,6 +220,13 @@ def test_bodies_that_are_not_what_they_should_be(
     assert found.status_code == status, found.text
     if status != 200:
         assert set(found.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_another_method_is_told_which_one_is_offered(real_server: Server) -> None:
+    found = httpx.get(f"{real_server.url}/v1/chat/completions")
+    assert found.status_code == 405
+    assert found.headers["allow"] == "POST"
+    assert found.json()["error"]["message"] == "GET is not offered here; use POST"
 
 
 @pytest.mark.parametrize(

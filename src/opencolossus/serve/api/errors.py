@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,7 +16,7 @@ from opencolossus.serve.accounts.database import is_outage
 from opencolossus.serve.accounts.quotas import QuotaExceededError
 from opencolossus.serve.answers import EngineDownError
 from opencolossus.serve.api import rates
-from opencolossus.serve.api.refusals import NOT_SUPPORTED
+from opencolossus.serve.api.misfits import describe
 from opencolossus.serve.fair import QueueFullError
 from opencolossus.specs.errors import UserError
 
@@ -111,34 +110,6 @@ def translate(error: Exception) -> ApiError:
     return ApiError(500, "the server made a mistake; it has been logged")
 
 
-def _telling(errors: Sequence[Any]) -> Any:
-    """The error that says most: a value that is none of several types fails for each of them."""
-    known = (e for e in errors if e["loc"][:2] == errors[0]["loc"][:2])
-    return next((e for e in known if not e["type"].endswith("_type")), errors[0])
-
-
-def _validation(error: RequestValidationError) -> ApiError:
-    first = _telling(error.errors())
-    # Names of the branches of a union stand between the names of fields; nobody sent those.
-    place = [
-        str(part)
-        for part in first["loc"][1:]
-        if isinstance(part, int) or (part.isidentifier() and part not in ("str", "int", "list"))
-    ]
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "json_invalid":
-        reason = first.get("ctx", {}).get("error", message)
-        return ApiError(400, f"the body is not valid JSON: {reason}")
-    if first["type"] == "missing" and not place:
-        return ApiError(400, "the body is missing; send JSON with Content-Type: application/json")
-    if first["type"] == NOT_SUPPORTED:
-        name = ".".join([*place, first["ctx"]["param"]])
-        told = ".".join([*place, message])
-        return ApiError(400, told, param=name, code="unsupported_parameter")
-    param = ".".join(place) or None
-    return ApiError(400, f"{param}: {message}" if param else message, param=param)
-
-
 def _http(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == 400 and "parsing the body" in str(error.detail):
         return ApiError(400, "the body is not valid JSON in UTF-8")
@@ -147,6 +118,9 @@ def _http(request: Request, error: HTTPException) -> ApiError:
         reason = next((why for start, why in NOT_OFFERED.items() if path.startswith(start)), None)
         message = f"{path[:100]} is not offered: {reason}" if reason else "there is nothing here"
         return ApiError(404, message, code="unknown_url")
+    if error.status_code == 405:
+        offered = (error.headers or {}).get("Allow", "another method")
+        return ApiError(405, f"{request.method} is not offered here; use {offered}")
     return ApiError(error.status_code, str(error.detail))
 
 
@@ -158,7 +132,8 @@ def install(app: FastAPI) -> None:
 
     async def validation(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # registered for it alone
-        return _validation(error).response()
+        message, param, code = describe(error.errors())
+        return ApiError(400, message, param=param, code=code).response()
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # registered for it alone
