@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from servers import MODEL, PASSWORD, Parrot, Server, wait_until
 
+from opencolossus.serve.accounts import conversations, users
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402
 
@@ -190,6 +192,23 @@ def test_a_crash_of_the_engine_is_told_and_what_was_said_is_kept(
     parrot.breaks_after = None
     page.get_by_role("button", name="Answer again").click()
     expect(page.locator(".message.assistant .body")).to_have_text("Hello there!")
+
+
+def test_a_question_that_a_killed_server_left_can_be_answered(
+    server: Server, parrot: Parrot, page: Page
+) -> None:
+    sign_up(page, server, "ivan")
+    with server.database.begin() as begin:
+        user = users.find(begin, "ivan")
+        talk = conversations.create(begin, user, "", None)
+        conversations.append(begin, talk, "user", "is anybody there?")
+    page.goto(f"{server.url}/#/{talk.id}")
+    page.get_by_role("button", name="Answer this").click()
+    expect(page.locator(".message.assistant .body")).to_have_text("Hello there!")
+    expect(page.locator(".message.user")).to_have_count(1)
+    expect(page.get_by_role("button", name="Answer this")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".message")).to_have_count(2)
 
 
 def test_a_phone_shows_all_of_it_within_its_width(

@@ -1,11 +1,11 @@
-// Messages as they are shown. `answer` is what asks for another answer.
+// Messages as they are shown. `answer` is what asks for another answer; `waits` says that a message has none.
 import { $, copy, element, iconButton } from "./parts.js";
 
 export function sends(event) {
   return event.key === "Enter" && !event.shiftKey && !event.isComposing;
 }
 
-export function messageElement(turn, answer) {
+export function messageElement(turn, answer, waits = false) {
   const who = turn.role === "user" ? "You" : "The model";
   const body = element("div", { className: "body", dir: "auto" });
   fill(body, turn);
@@ -13,8 +13,10 @@ export function messageElement(turn, answer) {
   tools.append(iconButton("i-copy", "Copy", (button) => copy(turn.content, button)));
   const message = element("article", { className: `message ${turn.role}` },
     element("h2", { className: "hidden-text", textContent: `${who} said:` }), body, tools);
-  if (turn.role === "user") tools.append(iconButton("i-edit", "Edit and send again", () => edit(message, turn, answer)));
-  else {
+  if (turn.role === "user") {
+    tools.append(iconButton("i-edit", "Edit and send again", () => edit(message, turn, answer)));
+    if (waits) tools.append(iconButton("i-again", "Answer this", () => answer({})));
+  } else {
     tools.append(iconButton("i-again", "Answer again", () => answer({ place: turn.place })));
     const ends = { length: "The answer reached its longest length.", cancelled: "Stopped.", error: "Broken off." };
     if (ends[turn.finish]) tools.append(element("span", { className: "ended", textContent: ends[turn.finish] }));

@@ -30,7 +30,8 @@ export function showTitle() {
 function showTalk() {
   showTitle();
   const turns = state.talk?.messages ?? [];
-  $("messages").replaceChildren(...turns.map((turn) => messageElement(turn, answer)));
+  const waits = (turn) => turn === turns.at(-1) && !state.answering; // as after a server that was killed
+  $("messages").replaceChildren(...turns.map((turn) => messageElement(turn, answer, waits(turn))));
   $("welcome").hidden = turns.length > 0;
   toBottom(true);
 }
@@ -155,7 +156,11 @@ async function afterStop(shown) {
   if (!talk) return;
   for (let tries = 0; tries < 10; tries += 1) {
     const fresh = await attempt(() => api(`GET /app/conversations/${talk.id}`));
-    if (!fresh || state.talk !== talk) return;
+    if (state.talk !== talk) return;
+    if (!fresh) {
+      if (!shown.writing.querySelector(".body").textContent) showTalk();
+      return;
+    }
     if (fresh.messages.at(-1)?.role === "assistant") {
       state.talk = fresh;
       showTalk();
