@@ -63,7 +63,7 @@ def true_clock(watts: float) -> float:
     for megahertz in range(1980, 200, -15):
         clock = megahertz / 1980
         v = max(0.7, 1 - 0.3 / 0.5 * (1 - clock))
-        power = (133 + (980 - 133) * clock * v * v - 0.15 * 30) / (1 - 0.15 * 0.06)
+        power = (70 + (980 - 70) * clock * v * v - 0.15 * 30) / (1 - 0.15 * 0.06)
         if power <= watts:
             return clock
     raise AssertionError(watts)

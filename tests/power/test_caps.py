@@ -9,8 +9,9 @@ from opencolossus.power import caps
 from opencolossus.specs import catalog
 from opencolossus.specs.hardware import Gpu
 
-GPUS = ("h100-sxm", "a100-80", "b200", "mi300x")
+GPUS = ("v100-sxm", "h100-sxm", "a100-80", "b200", "gb300", "mi300x")
 H100: Gpu = catalog.entry("gpus", "h100-sxm")
+V100: Gpu = catalog.entry("gpus", "v100-sxm")
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -81,13 +82,15 @@ PREFILL = (
 IMAGES = ((175.0, 1 / 10.63), (200.0, 1 / 10.09), (250.0, 1 / 9.37))
 
 
+# The constants are those of an H100; only rated and idle power are the other GPU's.
+RTX = H100.model_copy(update={"tdp": 350.0, "idle_power": 25.0})
+
+
 def test_the_law_holds_on_gpus_that_it_was_not_made_for() -> None:
-    # The constants are those of an H100; only rated and idle power are the other GPU's.
-    rtx = H100.model_copy(update={"tdp": 350.0, "idle_power": 25.0})
     v100 = H100.model_copy(update={"tdp": 300.0, "idle_power": 40.0})
-    rows = [(rtx, 281.0, watts, 281.0, rate / 1642.94) for watts, rate in PREFILL]
-    rows += [(rtx, 309.0, 180.0, 309.0, 1317.85 / 1658.00)]
-    rows += [(rtx, 301.0, 180.0, 301.0, 1317.85 / 1641.64)]
+    rows = [(RTX, 281.0, watts, 281.0, rate / 1642.94) for watts, rate in PREFILL[1:]]
+    rows += [(RTX, 309.0, 180.0, 309.0, 1317.85 / 1658.00)]
+    rows += [(RTX, 301.0, 180.0, 301.0, 1317.85 / 1641.64)]
     rows += [(v100, None, watts, 250.0, rate * 9.37) for watts, rate in IMAGES[:2]]
     rows += [(v100, None, 175.0, 200.0, 10.09 / 10.63)]
     off = np.array([whole_job(*row[:4]) - row[4] for row in rows])
@@ -97,34 +100,35 @@ def test_the_law_holds_on_gpus_that_it_was_not_made_for() -> None:
     assert off.min() > -0.07
 
 
-MISSED = pytest.mark.xfail(
-    strict=True, reason="the law takes 6 to 8 % too much from these; docs/simulate.md tells it"
-)
+@pytest.mark.xfail(strict=True, reason="awake GDDR memory draws more than an empty board's 25 W")
+def test_it_holds_on_them_under_the_lowest_cap_too() -> None:
+    low, rate = PREFILL[0]
+    assert whole_job(RTX, 281.0, low, 281.0) - rate / 1642.94 < 0.01
 
 
 @pytest.mark.parametrize(
-    ("rated", "idle", "low", "high", "kept"),
+    ("gpu", "low", "high", "kept"),
     [
-        pytest.param(350, 25, 180, 309, 1317.85 / 1658.00, marks=MISSED),
-        pytest.param(350, 25, 180, 301, 1317.85 / 1641.64, marks=MISSED),
-        (300, 40, 175, 200, 10.09 / 10.63),
-        pytest.param(300, 40, 175, 250, 9.37 / 10.63, marks=MISSED),
-        (300, 40, 200, 250, 9.37 / 10.09),
+        (RTX, 180, 309, 1317.85 / 1658.00),
+        (RTX, 180, 301, 1317.85 / 1641.64),
+        (V100, 175, 200, 10.09 / 10.63),
+        (V100, 175, 250, 9.37 / 10.63),
+        (V100, 200, 250, 9.37 / 10.09),
     ],
 )
 def test_it_holds_on_them_as_if_they_only_multiplied_matrices(
-    rated: float, idle: float, low: float, high: float, kept: float
+    gpu: Gpu, low: float, high: float, kept: float
 ) -> None:
-    # Two of the prefills and the images above, their own activity left out.
-    gpu = H100.model_copy(update={"tdp": float(rated), "idle_power": float(idle)})
+    # Two of the prefills and the images above, their own activity left out. The V100's curve is
+    # from another job on another machine (see the catalog).
     less, more = caps.clock_at_cap(gpu, np.array([float(low), float(high)]))
     assert less / more == pytest.approx(kept, abs=0.05)
 
 
 def test_a_gb300_at_500_of_1_400_w_keeps_a_third() -> None:
     # cuBLAS 617 TFLOP/s under 500 W, 1,600 to 2,174 at 1,400 W, by shape
-    # (github.com/facebookexperimental/triton/pull/2023): 0.28 to 0.39. With the 150 W of an empty
-    # GPU as what does not follow the clock, instead of a fifth of the rating, it would be 0.48.
+    # (github.com/facebookexperimental/triton/pull/2023): 0.28 to 0.39. Its curve is from a B300;
+    # with an H100's it would be 0.44.
     gb300 = catalog.entry("gpus", "gb300")
     assert 617 / 2174 <= caps.speed_at_cap(gb300, 500.0) <= 617 / 1600
 

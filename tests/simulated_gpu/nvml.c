@@ -25,8 +25,8 @@ enum { OK, UNINITIALIZED, INVALID, UNSUPPORTED, FORBIDDEN, NOT_FOUND = 6, LOST =
 static const char UUID[] = "GPU-5331a1e5-0000-4000-8000-000000000001";
 static const double LOWEST = 200e3, HIGHEST = 700e3, TOP = 1980;
 
-/* TRUTH: W ready and W at the top clock, voltage floor and knee; K per W, leakage in W per K. */
-static const double READY = 133, FULL = 980, FLOOR = 0.7, KNEE = 0.5;
+/* TRUTH: W that no clock moves and W at the top clock, voltage floor and knee; K per W, leakage in W per K. */
+static const double STILL = 70, FULL = 980, FLOOR = 0.7, KNEE = 0.5;
 static const double AMBIENT = 30, WARMTH = 0.06, LEAK = 0.15, COOL = 60;
 
 static int started;
@@ -57,7 +57,7 @@ static double limit_mw(void) {
 static double watts_at(double clock) {
   const double slope = (1 - FLOOR) / (1 - KNEE);
   const double v = fmax(FLOOR, 1 - slope * (1 - clock));
-  const double cold = READY + (FULL - READY) * clock * v * v;
+  const double cold = STILL + (FULL - STILL) * clock * v * v;
   /* Leakage follows the temperature, and this the power: solved for where they agree. */
   return (cold + LEAK * (AMBIENT - COOL)) / (1 - LEAK * WARMTH);
 }

@@ -5,16 +5,18 @@ eq. 5.10). Voltage stays at a floor up to a knee of the clock and rises linearly
 measured on three NVIDIA generations by Guerreiro et al. (HPCA 2018, "GPGPU power modeling for
 multi-domain voltage-frequency scaling"). With relative clock f and voltage v(f):
 
-    P(f, a) = ready + a (full - ready) f v(f)²
+    P(f, a) = idle + [(ready - idle) + a (full - ready)] f v(f)²
 
-``ready`` is what a GPU draws that has a process and nothing to do. It does not follow the clock
-and is far more than an empty GPU draws: 53 of 300 W on a V100 (zai-org/GLM-130B/issues/32 on
-GitHub), 129-137 of 700 W on H100 (NVIDIA/nccl/issues/1550), 192-196 of 1,000 W on B200
-(NVIDIA/TensorRT-LLM/issues/10278): 18-19 % of the rated power on all three.
+Only ``idle``, what an empty GPU draws, follows no clock. ``ready`` is what a GPU draws that has a
+process and nothing to do: its clock is at the top and its clock tree switches. 122 W on an H100
+against 72 empty, 80 against 54 on an A100 (arXiv 2605.23918, which finds it set by the state of
+voltage and frequency, not by memory in use), 192-196 on B200 (NVIDIA/TensorRT-LLM/issues/10278);
+an H100 that waits at 1,005 instead of 1,980 MHz draws 74 instead of 124 W, and the power of matrix
+products at locked clocks, drawn on to clock zero, is 56-82 W on A100, H100 and H200
+(github.com/AyeshaAfzal91/GPU-Energy-Sweetspot).
 
-The constants stand in ``Gpu.power_curve``. Knee and floor are assumed, typical of Hopper;
-``full`` follows from an H100 that throttles from 1,980 to 1,575 MHz under its 700 W limit while it
-multiplies matrices (github.com/deepseek-ai/DeepGEMM/issues/120).
+The constants stand in ``Gpu.power_curve``, measured on V100, A100, H100 and B300 by the sources
+that the catalog names. B200, GB200 and MI300X have an H100's, which is assumed.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ Array = NDArray[np.float64]
 Bound = Literal["compute", "memory", "communication"]
 
 ASSUMED = {
-    "gpu.power_curve": "cap to clock to speed is a law of voltage and frequency with assumed "
-    "constants; no curve of H100 training against its cap has been published"
+    "gpu.power_curve": "cap to clock to speed is a law of voltage and frequency with constants "
+    "from jobs on V100, A100, H100 and B300; other GPUs have an H100's"
 }
 
 
@@ -52,13 +54,13 @@ def gpu_power(gpu: Gpu, clock: ArrayLike, activity: ArrayLike) -> Array:
 
     ``activity`` is the switching activity in 0..1: 1 for dense matrix products, 0 for waiting.
     """
-    dynamic = np.asarray(activity, dtype=float) * _most_dynamic(gpu)
-    return np.asarray(gpu.ready_power + dynamic * _clock_factor(gpu, clock))
+    return np.asarray(gpu.idle_power + _dynamic(gpu, activity) * _clock_factor(gpu, clock))
 
 
-def _most_dynamic(gpu: Gpu) -> float:
-    """What matrix products at the top clock add to a GPU that is ready, in W."""
-    return gpu.power_curve.full_power * gpu.tdp - gpu.ready_power
+def _dynamic(gpu: Gpu, activity: ArrayLike) -> Array:
+    """What follows the clock, in W at the top clock: the clock tree and the work."""
+    work = gpu.power_curve.full_power * gpu.tdp - gpu.ready_power
+    return np.asarray(gpu.ready_power - gpu.idle_power + np.asarray(activity, dtype=float) * work)
 
 
 def clock_at_cap(gpu: Gpu, cap: ArrayLike, activity: ArrayLike = 1.0) -> Array:
@@ -68,8 +70,8 @@ def clock_at_cap(gpu: Gpu, cap: ArrayLike, activity: ArrayLike = 1.0) -> Array:
     solves from its convex side.
     """
     curve = gpu.power_curve
-    most = np.asarray(activity, dtype=float) * _most_dynamic(gpu)
-    room = np.clip(np.asarray(cap, dtype=float) - gpu.ready_power, 0, None)
+    most = _dynamic(gpu, activity)
+    room = np.clip(np.asarray(cap, dtype=float) - gpu.idle_power, 0, None)
     with np.errstate(divide="ignore", invalid="ignore"):
         budget = np.where(most > 0, room / most, np.inf)
     low = budget / curve.voltage_floor**2

@@ -45,9 +45,9 @@ def fit_height(gpu: Gpu, clock: Array, power: Array) -> tuple[PowerCurve, float]
 
     Linear in the full power, so least squares have a closed form.
     """
-    ready, factor = gpu.ready_power, gpu_power(gpu, clock, 1.0) - gpu.ready_power
-    factor /= gpu.power_curve.full_power * gpu.tdp - ready
-    full = (ready + float(factor @ (power - ready) / (factor @ factor))) / gpu.tdp
+    idle, factor = gpu.idle_power, gpu_power(gpu, clock, 1.0) - gpu.idle_power
+    factor /= gpu.power_curve.full_power * gpu.tdp - idle
+    full = (idle + float(factor @ (power - idle) / (factor @ factor))) / gpu.tdp
     curve = gpu.power_curve.model_copy(update={"full_power": full})
     found = gpu_power(gpu.model_copy(update={"power_curve": curve}), clock, 1.0)
     return curve, float(np.sqrt(np.mean((found - power) ** 2)))

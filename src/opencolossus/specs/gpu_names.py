@@ -11,6 +11,7 @@ from opencolossus.specs import catalog
 from opencolossus.specs.hardware import Gpu
 
 NAMES = {
+    "Tesla V100-SXM2-32GB": "v100-sxm",
     "NVIDIA A100-SXM4-80GB": "a100-80",
     "NVIDIA A100-SXM4-40GB": "a100-40",
     "NVIDIA H100 80GB HBM3": "h100-sxm",

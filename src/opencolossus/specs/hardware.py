@@ -23,16 +23,19 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
 
 
 class PowerCurve(Spec):
-    """How the power of a GPU follows its clock and its work (see ``power.caps``)."""
+    """How the power of a GPU follows its clock and its work (see ``power.caps``).
 
-    full_power: Annotated[float, Field(gt=0)] = 1.66
+    What is left out is an H100's, whose full power, floor and knee were measured.
+    """
+
+    full_power: Annotated[float, Field(gt=0)] = 1.58
     """Power that dense matrix products would draw at the top clock, as a multiple of ``tdp``."""
-    static_power: Fraction = 0.19
-    """Power of a GPU that is ready and does nothing, as a share of ``tdp``: what does not follow
-    the clock while it works (leakage, awake memory, lit links)."""
+    ready_share: Fraction = 0.19
+    """Power of a GPU that is ready and does nothing, its clock at the top, as a share of ``tdp``.
+    What of it exceeds the idle power follows the clock."""
     voltage_floor: Annotated[Fraction, Field(gt=0)] = 0.64
     """Lowest supply voltage, as a share of the voltage at the top clock."""
-    voltage_knee: Annotated[Fraction, Field(gt=0, lt=1)] = 0.56
+    voltage_knee: Annotated[Fraction, Field(gt=0, lt=1)] = 0.46
     """Relative clock below which the voltage stays at its floor."""
     memory_activity: Fraction = 0.3
     """Dynamic power of memory-bound work, as a share of that of matrix products."""
@@ -43,10 +46,9 @@ class PowerCurve(Spec):
 
     @model_validator(mode="after")
     def _work_takes_power(self) -> Self:
-        if self.static_power >= self.full_power:
+        if self.ready_share >= self.full_power:
             raise ValueError(
-                f"static_power ({self.static_power:g}) must be below full_power "
-                f"({self.full_power:g})"
+                f"ready_share ({self.ready_share:g}) must be below full_power ({self.full_power:g})"
             )
         return self
 
@@ -77,12 +79,12 @@ class Gpu(Spec):
     """Units that tiles of a matrix product are spread over (SMs or CUs)."""
     price: NonNegativeMoney | None = None
     power_curve: PowerCurve = PowerCurve()
-    """Assumed until ``colossus calibrate power`` has measured it."""
+    """Assumed where the catalog has none, until ``colossus calibrate power`` has measured it."""
 
     @property
     def ready_power(self) -> float:
         """Power in W with a process loaded, clocks up and nothing to do."""
-        return max(self.idle_power, self.power_curve.static_power * self.tdp)
+        return max(self.idle_power, self.power_curve.ready_share * self.tdp)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
