@@ -24,11 +24,11 @@ def taken(day: date, *nodes: str) -> str:
         (date(2019, 1, 1), ["hgx-a100-80"], "megatron-2020"),
         (date(2023, 5, 1), ["hgx-h100"], "megatron-2023"),
         (date(2024, 7, 1), ["hgx-h100"], "nemo-2024"),
-        (date(2026, 7, 1), ["hgx-h100"], "bridge-2026-hopper"),
+        (date(2026, 7, 1), ["hgx-h100"], "bridge-2026-eager"),
         (date(2026, 7, 1), ["hgx-b200"], "bridge-2026"),
         (date(2026, 7, 1), ["nvl72-gb200", "nvl72-gb300"], "bridge-2026"),
         (date(2026, 7, 1), ["hgx-h100", "nvl72-gb200"], "bridge-2026"),
-        (date(2026, 7, 1), ["hgx-h100", "hgx-h200", "hgx-a100-80"], "bridge-2026-hopper"),
+        (date(2026, 7, 1), ["hgx-h100", "hgx-h200", "hgx-a100-80"], "bridge-2026-eager"),
         (date(2024, 7, 1), ["mi300x-8"], "rocm-2025"),
     ],
 )

@@ -17,8 +17,8 @@ TIMED[3] = {512: 315, 1024: 410, 2048: 484, 4096: 518, 8192: 529, 16384: 539}
 and cuDNN."""
 
 
-def rates(node: str, kernel: int, sequence: int) -> tuple[float, float]:
-    """FLOP/s forward and backward of 16 heads of 128 on 16,384 tokens."""
+def rates(node: str, kernel: int, sequence: int, head: int = 128) -> tuple[float, float]:
+    """FLOP/s forward and backward of heads of 2,048 numbers together on 16,384 tokens."""
     constants = calibration.shipped()
     software = catalog.entry("software", "nemo-2025").model_copy(
         update={"attention_kernel": kernel}
@@ -27,7 +27,8 @@ def rates(node: str, kernel: int, sequence: int) -> tuple[float, float]:
         catalog.entry("nodes", node), catalog.entry("fabrics", "quantum-2-ndr"), "bf16", constants
     )
     code = machines.code(software, constants, "bf16")
-    tokens, length, heads, sizes = (np.asarray(float(v)) for v in (16384, sequence, 16, 256))
+    values = (16384, sequence, 2048 / head, 2 * head)
+    tokens, length, heads, sizes = (np.asarray(float(v)) for v in values)
     forward, backward = attention_times(machine, code, tokens, length, heads, sizes)
     flops = 16384 * 16 * 256 * sequence
     return flops / float(forward), 2.5 * flops / float(backward)
@@ -39,6 +40,28 @@ def test_rates_on_hopper_are_the_published_ones(kernel: int, sequence: int) -> N
     forward, backward = rates("hgx-h100", kernel, sequence)
     assert forward == pytest.approx(THROTTLED * TIMED[kernel][sequence] * 1e12, rel=0.07)
     assert 0.75 * forward < backward < forward
+
+
+@pytest.mark.parametrize(
+    ("node", "kernel", "sequence", "published"),
+    [
+        ("hgx-h100", 2, 16384, 324 / 370),
+        ("hgx-h100", 3, 16384, 413 / 595),
+        ("hgx-b200", 3, 1024, 980 / 1428),
+    ],
+)
+def test_heads_of_64_run_slower_by_what_was_measured(
+    node: str, kernel: int, sequence: int, published: float
+) -> None:
+    """Shah et al. 2024, figures 5a and 5c; Dao-AILab/flash-attention pull 2605, cuDNN."""
+    for small, large in zip(
+        rates(node, kernel, sequence, 64), rates(node, kernel, sequence, 128), strict=True
+    ):
+        assert small / large == pytest.approx(published, rel=0.03)
+
+
+def test_larger_heads_gain_nothing() -> None:
+    assert rates("hgx-h100", 3, 8192, 256) == pytest.approx(rates("hgx-h100", 3, 8192, 128))
 
 
 def test_rates_on_ampere_lie_where_their_author_puts_them() -> None:

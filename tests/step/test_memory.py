@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencolossus.specs import catalog
-from opencolossus.step import memory
+from opencolossus.step import law, memory
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.shape import Shape
 from tests.step.conftest import layouts
@@ -50,6 +50,31 @@ def test_activations_of_gpt3_are_korthikantis(h100: Machine, nemo: Code) -> None
     logits = 6 * 2048 * 50257 / 8
     per_layer = (float(held.activations[0]) - logits) / 96
     assert per_layer == pytest.approx(34 * 2048 * 12288 / 8, rel=0.01)
+
+
+def test_linear_layers_in_8_bits_keep_their_inputs_in_8(
+    llama: Shape, h100: Machine, nemo: Code
+) -> None:
+    """Per token: a byte less for each input of a product (two of the width, one of the inner size)
+    and a byte more for the output of attention, which it and the projection after it keep."""
+    one = layouts(tensor=8, batch=1)
+    code = replace(nemo, sequence_parallel=np.asarray(1.0))
+    wide, low = (
+        float(memory.memory(llama, h100, replace(code, low=np.asarray(v)), one).activations[0])
+        for v in (0.0, 1.0)
+    )
+    assert (wide - low) / (80 * 8192) == pytest.approx((2 * 8192 + 28672 - 8192) / 8)
+
+
+def test_what_waits_in_the_hosts_memory_is_not_in_the_gpus(
+    llama: Shape, h100: Machine, nemo: Code
+) -> None:
+    here, there = layouts(tensor=8), replace(layouts(tensor=8), offloaded=np.asarray([0.25]))
+    logits = 6 * 8192 * 128256 / 8
+    held = [float(memory.memory(llama, h100, nemo, one).activations[0]) for one in (here, there)]
+    assert held[1] - logits == pytest.approx(0.75 * (held[0] - logits))
+    times = [float(law.price(llama, h100, nemo, one)[0].time[0]) for one in (here, there)]
+    assert times[0] == times[1]
 
 
 @settings(max_examples=40, deadline=None)

@@ -123,7 +123,11 @@ def code(
         **_of_era(calibration.eras[software.era], software),
         low=float(KINDS[precision] != "16"),
         compiled=float(software.compiled),
+        compiled_experts=float(
+            software.compiled if software.compiled_experts is None else software.compiled_experts
+        ),
         captured=float(software.captured),
+        drops=float(software.drops_tokens),
         muon=float(optimiser == "muon"),
         jitter=calibration.jitter,
         imbalance=imbalance,
@@ -147,6 +151,7 @@ def _traffic(software: Software, wide: bool) -> Columns:
     return {
         "width": 4.0 if wide else 2.0,
         "stream": 2.0 if software.fp32_between or not wide else 4.0,
+        "fused_experts": float(software.fused_experts),
         "gate_forward": 0.0 if wide else software.gate_bytes[0],
         "gate_backward": 0.0 if wide else software.gate_bytes[1],
         "gradient": float(software.gradient_bytes),

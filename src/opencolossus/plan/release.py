@@ -17,7 +17,7 @@ BY_YEAR = {
     2024: "nemo-2024",
     2025: "nemo-2025",
 }
-NEWEST = "bridge-2026-hopper"
+NEWEST = "bridge-2026-eager"
 NEWEST_ON_BLACKWELL = "bridge-2026"
 """Its recipes capture CUDA graphs; those for H100 do not."""
 ON_AMD = "rocm-2025"

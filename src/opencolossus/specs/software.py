@@ -32,6 +32,8 @@ class Software(Spec):
     gate_bytes: tuple[NonNegative, NonNegative] = (0.0, 0.0)
     """Moved per inner element of a routed expert in 16 bits, forward and backward, where its gate
     (and a bias) is computed operation by operation; as other activations are if left out."""
+    fused_experts: bool = False
+    """Whether one kernel multiplies, gates and casts what routed experts compute."""
     query_block: Annotated[int, Field(ge=1)] | None = None
     """Without it, queries that meet the keys up to their last one together; all if left out."""
     attention_kernel: Literal[1, 2, 3] = 3
@@ -61,6 +63,12 @@ class Software(Spec):
     """Whether tokens of one micro-batch travel to experts under the compute of another."""
     compiled: bool = False
     """Whether kernels of layers start without the host (CUDA graphs, XLA)."""
+    compiled_experts: bool | None = None
+    """The same of routed experts, whose numbers of rows graphs of the rest of a layer leave out; as
+    ``compiled`` if left out."""
+    drops_tokens: bool = False
+    """Whether every expert takes a fixed number of rows; what is over is dropped, what is missing
+    filled up."""
     captured: bool = False
     """Whether the whole step does."""
     deduplicated_dispatch: bool = False

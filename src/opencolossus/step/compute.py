@@ -17,6 +17,11 @@ Fused attention has rates of its own, as shares of the peak on long causal seque
   1.3 times the rate of cuDNN 9.13 (github.com/Dao-AILab/flash-attention/pull/2605 and 2280;
   together.ai/blog/flashattention-4), the second version at 380 (same repository, issue 1589);
 * B300 has twice the exponentials that hold B200 up: 1.3 times its rate is assumed.
+
+Heads below 128 run slower, since a score costs the same exponential for fewer FLOP: with heads of
+64 the second version reaches 324 for 370 TFLOP/s at 16,384 keys and cuDNN 413 for 595 on H100 (Shah
+et al. 2024, figures 5a and 5c), cuDNN 980 for 1,428 on B200 at 1,024 (pull/2605). Larger heads gain
+nothing (figure 5e).
 """
 
 from __future__ import annotations
@@ -34,6 +39,10 @@ a hidden size of 14,400 instead of 14,336 is split in 8 (BigScience chronicles, 
 ODD_HEAD = 0.35
 """Speed of attention whose head size is no multiple of 8, so that tensor cores are not used:
 162.7 against 129 s per step with heads of 108 instead of 104 (same chronicles)."""
+FULL_HEAD = 128.0
+EXPONENTIAL_2, EXPONENTIAL_3 = 21.0, 96.0
+"""Head size whose products take as long as the exponentials of the scores, by generation of the
+kernel: rates go with d / (d + this) up to heads of 128."""
 BACKWARD_ATTENTION = 0.85
 """Speed of flash attention backward relative to forward, at 2.5 times its FLOPs (Dao 2023)."""
 
@@ -89,7 +98,7 @@ def attention_times(
     odd = np.where(np.mod(sizes, 16) > 0, ODD_HEAD, 1.0)
     share = np.where(code.kernel >= 3, machine.flash3, machine.flash2)
     share = np.where(code.kernel <= 1, machine.flash1, share)
-    rate = machine.peak16 * share * machine.clock * code.attention * odd
+    rate = machine.peak16 * share * machine.clock * code.attention * odd * _head_reach(code, sizes)
     rate = rate * sequence / (sequence + machine.attention_start)
     flash_forward = flops / rate
     flash_backward = 2.5 * flops / (rate * BACKWARD_ATTENTION)
@@ -108,3 +117,10 @@ def attention_times(
         np.where(fused, flash_forward, plain_forward),
         np.where(fused, flash_backward, plain_backward),
     )
+
+
+def _head_reach(code: Code, sizes: Array) -> Array:
+    """Rate of fused attention over that with heads of 128; ``sizes`` as in ``attention_times``."""
+    head = np.minimum(sizes / 2, FULL_HEAD)
+    beside = np.select([code.kernel >= 3, code.kernel >= 2], [EXPONENTIAL_3, EXPONENTIAL_2], 0.0)
+    return np.asarray(head / (head + beside) * (FULL_HEAD + beside) / FULL_HEAD)

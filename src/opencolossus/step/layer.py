@@ -77,7 +77,7 @@ def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer
     beside = code.overlap_experts * (total.forward + total.data + total.weight) / 4
     expert = np.maximum(dispatch - beside, LEFT * dispatch)
     context = kv_exchange(shape, machine, code, layouts, tokens, core)
-    waiting = (code.gap + part * code.expert_gap) * (1 - code.compiled)
+    waiting = code.gap * (1 - code.compiled) + part * code.expert_gap * (1 - code.compiled_experts)
     full = (layouts.recompute == FULL) * layouts.recompute_share
     return Layer(
         forward=total.forward,

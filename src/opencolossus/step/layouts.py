@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class Layouts(Columns):
     """Ways that one expert's matrices are split: 1, or as ``tensor``."""
     shard_group: Array
     """Ranks that share states under ZeRO; 0 for all data-parallel ranks."""
+    offloaded: Array = field(default_factory=lambda: np.asarray(0.0))
+    """Share of the layers whose activations wait in the host's memory for the backward pass, and
+    come and go beside the compute of others."""
 
     @property
     def gpus(self) -> Array:

@@ -92,6 +92,8 @@ class Code(Columns):
     gate_forward: Array
     """Bytes moved per inner element of routed experts, forward and backward; 0: as elsewhere."""
     gate_backward: Array
+    fused_experts: Array
+    """1 where one kernel multiplies, gates and casts what routed experts compute."""
     query_block: Array
     """Queries of unfused attention that meet the keys up to their last one; 0: all meet all."""
     score_forward: Array
@@ -120,6 +122,10 @@ class Code(Columns):
     """1 where linear layers run in FP8 or below."""
     compiled: Array
     """1 where layers are captured or compiled, so that their kernels start without the host."""
+    compiled_experts: Array
+    """1 where routed experts are, too."""
+    drops: Array
+    """1 where experts take a fixed number of rows and what is over is dropped."""
     captured: Array
     """1 where the whole step is."""
     gathers_context: Array

@@ -3,7 +3,10 @@
 Model states: 2 B weights, 2 or 4 B gradients, 12 B of fp32 weights and Adam moments (in 32 bits: 4,
 4 and 8 B), sharded as ZeRO does (Rajbhandari et al. 2020, arXiv 1910.02054, section 5).
 Activations per layer and micro-batch after Korthikanti et al. 2022 (arXiv 2205.05198, section 4),
-which this module repeats for gated networks, grouped heads, latent attention and experts.
+which this module repeats for gated networks, grouped heads, latent attention and experts. Where
+linear layers run in FP8 their inputs are kept in 8 bits; what attention and activation functions
+keep of their own stays in 16, so that the output of attention is kept twice (NVIDIA, "Optimizing
+DeepSeek-V3 training performance on GB200 NVL72", 2025, section 2.2.2).
 """
 
 from __future__ import annotations
@@ -129,17 +132,19 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     """Bytes that a layer needs for its backward pass: all of them, and what is kept till then."""
     tp = layouts.tensor
     split = np.where(code.sequence_parallel > 0, tp, 1.0)
-    stream = tokens * s.width * (8 + 2 * s.dropout + 2 * (s.norms - 2)) / split
+    low = code.low
+    stream = tokens * s.width * (8 - 2 * low + 2 * s.dropout + 2 * (s.norms - 2)) / split
     latent = np.where(s.kv_rank > 0, s.heads, s.kv_heads)
     heads = s.heads * s.key_size + latent * (s.key_size + s.value_size)
-    attention = 2 * tokens * (heads + s.heads * s.value_size) / tp
+    attention = tokens * (2 * heads + (2 + low) * s.heads * s.value_size) / tp
     attention = attention + 2 * tokens * (s.query_rank + s.kv_rank)
     core = np.where(code.flash > 0, 0.0, code.score_kept * tokens * s.heads / tp * s.sequence)
     part = s.expert_layers / s.layers
     inner = (1 - part) * s.feed_forward + part * s.beside_experts
-    dense = 2 * tokens * inner * (s.matrices + code.inner_kept) / tp
+    dense = 2 * tokens * inner * (s.matrices - low / 2 + code.inner_kept) / tp
     routed = tokens * layouts.expert_tensor / tp * s.experts_per_token * code.imbalance
-    per_row = 4 * s.width + 2 * s.matrices * s.expert_feed_forward / layouts.expert_tensor
+    per_row = (4 - low) * s.width
+    per_row = per_row + (2 * s.matrices - low) * s.expert_feed_forward / layouts.expert_tensor
     whole = stream + attention + dense + part * routed * per_row
     frozen = np.where(s.trained < 1, 0.5, 1.0)  # inputs of frozen layers are not kept
     whole = whole * frozen * code.width / 2
@@ -150,4 +155,5 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
     kept = np.where(layouts.recompute == FULL, entry, kept)
     share = layouts.recompute_share
-    return whole + core, share * kept + (1 - share) * (whole + core)
+    kept = share * kept + (1 - share) * (whole + core)
+    return whole + core, (1 - layouts.offloaded) * kept

@@ -12,6 +12,8 @@ from opencolossus.step.layouts import Layouts
 from opencolossus.step.machine import Code, Machine
 from opencolossus.step.shape import Shape
 
+ONE = np.asarray(1.0)
+
 
 @dataclass
 class Pass:
@@ -23,13 +25,25 @@ class Pass:
     memory: Array
 
     def product(
-        self, machine: Machine, code: Code, m: Array, k: Array, n: Array, count: Array
+        self,
+        machine: Machine,
+        code: Code,
+        m: Array,
+        k: Array,
+        n: Array,
+        count: Array,
+        casts: tuple[Array, Array] = (ONE, ONE),
     ) -> None:
-        """Add a linear layer, with the quantisation of its operands where it runs in FP8."""
+        """Add a linear layer, with the quantisation of its operands where it runs in FP8.
+
+        ``casts`` are 0 where another kernel hands on what comes in, or its gradient what goes out,
+        in 8 bits.
+        """
         forward, data, weight = product_times(machine, m, k, n, count, code.low)
         there = (m * k * n > 0) * code.low * count
-        cast_in = there * streaming_time(machine, 4 * m * k)  # read 2 B, write two copies of 1 B
-        cast_out = there * streaming_time(machine, 4 * m * n)
+        # read 2 B, write two copies of 1 B
+        cast_in = there * casts[0] * streaming_time(machine, 4 * m * k)
+        cast_out = there * casts[1] * streaming_time(machine, 4 * m * n)
         self.forward = self.forward + forward + cast_in
         self.data = self.data + data + cast_out
         self.weight = self.weight + weight
@@ -51,17 +65,16 @@ def attention(
 ) -> tuple[Pass, Array]:
     """One attention block with its norms and residual; and its core's forward seconds."""
     tp = layouts.tensor
-    one = np.asarray(1.0)
     total = start()
     latent = s.kv_rank > 0
     plain = np.where(latent, 0.0, s.head_size * (s.heads + 2 * s.kv_heads) / tp)
-    total.product(machine, code, tokens, s.width, plain, one)
+    total.product(machine, code, tokens, s.width, plain, ONE)
     down = np.where(latent, s.query_rank + s.kv_rank + s.rope_size, 0.0)
-    total.product(machine, code, tokens, s.width, down, one)
-    total.product(machine, code, tokens, s.query_rank, latent * s.heads * s.key_size / tp, one)
+    total.product(machine, code, tokens, s.width, down, ONE)
+    total.product(machine, code, tokens, s.query_rank, latent * s.heads * s.key_size / tp, ONE)
     up = latent * s.heads * (s.head_size + s.value_size) / tp
-    total.product(machine, code, tokens, s.kv_rank, up, one)
-    total.product(machine, code, tokens, s.heads * s.value_size / tp, s.width, one)
+    total.product(machine, code, tokens, s.kv_rank, up, ONE)
+    total.product(machine, code, tokens, s.heads * s.value_size / tp, s.width, ONE)
     heads = s.heads / tp
     forward, backward = attention_times(
         machine, code, tokens, np.minimum(s.attended, s.sequence), heads, s.key_size + s.value_size
@@ -92,10 +105,9 @@ def feed_forward(
 ) -> Pass:
     """A dense network of ``inner`` with its norm, activation and residual."""
     tp = layouts.tensor
-    one = np.asarray(1.0)
     total = start()
-    total.product(machine, code, tokens, s.width, inner * (s.matrices - 1) / tp, one)
-    total.product(machine, code, tokens, inner / tp, s.width, one)
+    total.product(machine, code, tokens, s.width, inner * (s.matrices - 1) / tp, ONE)
+    total.product(machine, code, tokens, inner / tp, s.width, ONE)
     split = np.where(code.sequence_parallel > 0, tp, 1.0)
     norms = tokens * s.width * (2 * s.norms / 2 + 3 + 1.5 * s.dropout) / split
     activation = tokens * inner * s.matrices / tp
@@ -114,12 +126,18 @@ def experts(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Ar
     rows = routed / local
     inner = s.expert_feed_forward / layouts.expert_tensor
     there = s.experts > 0
-    total.product(machine, code, rows, s.width * there, inner * (s.matrices - 1), local)
-    total.product(machine, code, rows, inner * there, s.width, local)
-    permuted = 4 * routed * s.width * code.routing
-    activation = routed * inner * s.matrices * code.elementwise
-    apart = code.gate_forward > 0
-    moved = code.stream * (permuted + np.where(apart, 0.0, activation)) * there
+    apart = 1 - code.fused_experts  # the gate and its casts are kernels of their own
+    outer = inner * (s.matrices - 1)
+    total.product(machine, code, rows, s.width * there, outer, local, (ONE, apart))
+    total.product(machine, code, rows, inner * there, s.width, local, (apart, ONE))
+    # by rank and again by expert; one kernel that also sends them leaves the second (Megatron-Core,
+    # "Optimizing DeepSeek-V3 training performance on GB200 NVL72", 2025, section 2.1.1), and where
+    # all experts have as many rows it is a plain copy
+    again = np.where(code.drops > 0, 1.0, code.routing) * (local > 1) * (1 - code.deduplicates)
+    permuted = 4 * routed * s.width * (code.routing + again)
+    activation = apart * routed * inner * s.matrices * code.elementwise
+    stepwise = code.gate_forward > 0
+    moved = code.stream * (permuted + np.where(stepwise, 0.0, activation)) * there
     gates = routed * inner * there
     total.stream(
         streaming_time(machine, moved + code.gate_forward * gates),
@@ -133,7 +151,7 @@ def head(
 ) -> tuple[Array, Array]:
     """Logits and loss: 16-bit products, then softmax and cross-entropy in 32 bits."""
     columns = s.vocabulary / layouts.tensor
-    zero, one = np.asarray(0.0), np.asarray(1.0)
-    forward, data, weight = product_times(machine, tokens, s.width, columns, one, zero)
+    zero = np.asarray(0.0)
+    forward, data, weight = product_times(machine, tokens, s.width, columns, ONE, zero)
     loss = streaming_time(machine, code.elementwise * tokens * columns * 10)
     return s.predictions * (forward + loss), s.predictions * (data + weight * s.trained + loss)
