@@ -37,7 +37,8 @@ def resolved(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]
     precision = rows.precision(row)
     shape = _shape(row, rules, software)
     layouts = _layouts(row, shape, software)
-    told = rows.recompute(row)
+    recipe = rows.recipe(row, rules)
+    told = rows.recompute(row, recipe)
     node = catalog.entry("nodes", entry["node"])
     fabric: Fabric = catalog.entry("fabrics", FABRICS.get(entry["network"], entry["network"]))
     name = entry.get("architecture", node.gpu.name)
@@ -69,7 +70,11 @@ def resolved(row: Row, rules: Rules, calibration: Calibration) -> dict[str, Any]
         "told_bytes": row.number("value") * 1e9,
         "seconds": _seconds(row, shape, layouts),
         "shape": shape,
-        "layouts": replace(layouts, recompute=np.asarray(RECOMPUTE[told or "none"])),
+        "layouts": replace(
+            layouts,
+            recompute=np.asarray(RECOMPUTE[told or "none"]),
+            offloaded=np.asarray(recipe.get("offloaded", 0.0) / shape.layers),
+        ),
         "machine": machine,
         "code": machines.code(software, calibration, precision),  # type: ignore[arg-type]
         "software": software,

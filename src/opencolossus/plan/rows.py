@@ -32,6 +32,7 @@ class Rules:
     software: list[dict[str, Any]]
     by_year: dict[int, str]
     models: list[dict[str, Any]]
+    recipes: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def read_rules(path: Path) -> Rules:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {_why(error)}") from None
-    return Rules(data["platforms"], data["software"], data["by_year"], data["models"])
+    return Rules(
+        data["platforms"], data["software"], data["by_year"], data["models"], data["recipes"]
+    )
 
 
 def platform(row: Row, rules: Rules) -> dict[str, Any]:
@@ -198,9 +201,19 @@ def schedule(row: Row) -> str:
     return "zb-h1" if "ZB-1p" in name else "1f1b"
 
 
-def recompute(row: Row) -> str | None:
-    """What is recomputed, or nothing where the row does not say."""
-    text = row.text("recompute").lower()
+def recipe(row: Row, rules: Rules) -> dict[str, Any]:
+    """What the recipe of a row's release tells beside the table; nothing if it was not read."""
+    stage = zero(row)
+    for entry in rules.recipes:
+        fits = re.search(entry["pattern"], row.about, re.IGNORECASE)
+        if fits and entry.get("zero", stage) == stage:
+            return entry
+    return {}
+
+
+def recompute(row: Row, recipe: dict[str, Any]) -> str | None:
+    """What is recomputed, or nothing where neither the row nor its recipe says."""
+    text = row.text("recompute").lower() or recipe.get("recompute", "")
     if text in ("none", "selective", "full"):
         return text
     if "4 passes" in row.text("flops_convention") or "incl. recompute" in row.text(

@@ -13,10 +13,11 @@ from opencolossus.plan.measured import Measured
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
-TABLES = ("unseen.csv", "fresh.csv")
-LOOKED_AT, KEPT_BACK, FRESH = "looked at", "kept back", "fresh"
-"""Half of the first rows, drawn by lot, in whose view the law was changed; the other half; and rows
-that were entered before any of them was priced, whose recipes were read again afterwards."""
+TABLES = ("unseen.csv", "fresh.csv", "late.csv")
+LOOKED_AT, KEPT_BACK, FRESH, LATE = "looked at", "kept back", "fresh", "late"
+"""Half of the first rows, drawn by lot, in whose view the law was changed; the other half; rows
+that were entered before any of them was priced, whose recipes were read again afterwards; and
+rows that came last, with their software told from their recipes before any was priced."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Unseen:
     addresses: dict[str, str]
     """Where each source was read."""
     groups: NDArray[np.str_]
-    """Of each row: looked at, kept back, or fresh."""
+    """Of each row: looked at, kept back, fresh, or late."""
     errors: Array
     """Logarithms of predicted over measured step time."""
     new: Array

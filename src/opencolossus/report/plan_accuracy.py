@@ -17,12 +17,12 @@ from opencolossus.plan.familiar import ADAPTERS, DENSE, EXPERTS, width
 from opencolossus.plan.measured import Measured
 from opencolossus.plan.memory_cases import MemoryFindings
 from opencolossus.plan.plan import StepParts
-from opencolossus.plan.unseen import FRESH, KEPT_BACK, LOOKED_AT, Unseen
+from opencolossus.plan.unseen import FRESH, KEPT_BACK, LATE, LOOKED_AT, Unseen
 from opencolossus.specs.software import Calibration
 from opencolossus.step.columns import Array
 
 WORST = 12
-GROUPS = (LOOKED_AT, KEPT_BACK, FRESH)
+GROUPS = (LOOKED_AT, KEPT_BACK, FRESH, LATE)
 UNSEEN = "Rows never used in fitting"
 
 
