@@ -1,17 +1,18 @@
-"""A server that is killed with its answers under way, and the one that follows it."""
+"""Servers that are ended with answers under way, rudely and politely."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from processes import Process
-from servers import question, sqlite
+from processes import SERVE, Process
+from servers import question, sqlite, wait_until
 from sqlalchemy import select
 
 from opencolossus.serve.accounts import credentials, users
@@ -75,3 +76,39 @@ def test_what_a_killed_server_had_reserved_is_settled_by_the_next(
         assert allowed is not None
         left = allowed - prompt - (prompt + 100)
         assert answer.headers["x-ratelimit-remaining-tokens"] == str(left)
+
+
+def test_a_signal_to_all_processes_lets_answers_end(run_folder: Path, tmp_path: Path) -> None:
+    """As systemd sends it: the engine must not go first."""
+    started = Process(run_folder, tmp_path / "serve.db", "--no-accounts")
+    engine = started.engine()
+    try:
+        os.kill(engine, signal.SIGSTOP)
+        path, body = f"{started.url}/v1/chat/completions", question(max_tokens=100, stream=True)
+        with httpx.stream("POST", path, json=body, timeout=60) as stream:
+            os.kill(started.process.pid, signal.SIGTERM)
+            os.kill(engine, signal.SIGTERM)
+            os.kill(engine, signal.SIGCONT)
+            said = [line for line in stream.iter_lines() if line]
+        assert said[-1] == "data: [DONE]"
+        assert started.process.wait(40) == 0
+        assert not Path(f"/proc/{engine}").exists()
+    finally:
+        started.process.kill()
+    assert "Traceback" not in "".join(started.said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_while_the_engine_is_built_leaves_nothing_behind(
+    run_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = [str(run_folder), "--port", "0", "--database", sqlite(tmp_path)]
+    started = subprocess.Popen([*SERVE, *arguments], stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    started.stderr.readline()
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
+    wait_until(lambda: len(children.read_text().split()) == 2)
+    started.send_signal(number)
+    started.wait(40)
+    said = started.stderr.read()  # ends when the last of them has
+    assert "Traceback" not in said, said

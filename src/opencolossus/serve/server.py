@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
@@ -162,8 +163,8 @@ async def run(hub: Hub, server: Server, listener: socket.socket) -> None:
         UserError: the engine cannot be built.
     """
     await _settle_lost(hub)
-    await hub.engine.start()
     try:
+        await _start(hub)
         await server.serve(sockets=[listener])
     finally:
         await hub.settle_all()
@@ -176,3 +177,16 @@ async def _settle_lost(hub: Hub) -> None:
         await hub.write(quotas.settle_lost)
     except SQLAlchemyError as error:  # a full disk: what was reserved counts until the next start
         LOG.error("usage of killed answers is not settled: %s", str(error).splitlines()[0])
+
+
+async def _start(hub: Hub) -> None:
+    """Start the engine; SIGTERM breaks that off, before the server listens to it itself."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is None or threading.current_thread() is not threading.main_thread():
+        await hub.engine.start()
+        return
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await hub.engine.start()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 
 from opencolossus.serve.accounts.database import Database
 from opencolossus.serve.accounts.tiers import tier
@@ -73,7 +74,8 @@ def serve(
     for line in _introduction(hub, binding, listener.getsockname()[1]):
         print(line, file=sys.stderr)
     server = make_server(hub, binding, log_requests=log_requests)
-    asyncio.run(run(hub, server, listener))
+    with suppress(asyncio.CancelledError):  # by SIGTERM, before it was ready
+        asyncio.run(run(hub, server, listener))
 
 
 def _introduction(hub: Hub, binding: Binding, port: int) -> list[str]:

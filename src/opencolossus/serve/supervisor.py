@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import multiprocessing
+import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -68,6 +71,7 @@ class Supervisor:
         Raises:
             UserError: it cannot be built.
         """
+        atexit.register(self._kill)  # else Python would wait for it at the end
         self._spawn()
         waits = {asyncio.create_task(e.wait()) for e in (self._ready, self._ended)}
         _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -86,12 +90,24 @@ class Supervisor:
         process = self._process
         if process is None:
             return
-        process.terminate()
-        await asyncio.to_thread(process.join, 5)
+        self._hang_up()
+        # One that is still being built would not notice for a while, and has nothing to finish.
+        await asyncio.to_thread(process.join, 5 if self._ready.is_set() else 0)
         if process.is_alive():
             process.kill()
             await asyncio.to_thread(process.join)
+        atexit.unregister(self._kill)
         self._fail_all("the server is shutting down")
+
+    def _hang_up(self) -> None:
+        """End the connection, at which the engine ends; it does not listen to SIGTERM."""
+        if self._connection is not None and not self._connection.closed:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+                ours.shutdown(socket.SHUT_RDWR)
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     def submit(self, requests: Sequence[Request]) -> Answers:
         """Begin to answer all of the requests, or none.

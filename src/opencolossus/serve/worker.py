@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -62,27 +63,30 @@ class Progress:
 
 def work(connection: Connection, build: Callable[[], Engine]) -> None:
     """Build an engine and run it until the other end of the connection closes."""
-    # Ctrl-C reaches the whole process group; when to stop is the parent's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole group of processes, and so does systemd's SIGTERM; when to stop is
+    # the parent's to say, by closing the connection.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     try:
         engine = build()
     except UserError as error:
         connection.send(Refused(str(error)))
         return
     gc.freeze()
-    heard = select.poll()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(Ready(engine.slots, engine.context))
+        _run(connection, engine)
+
+
+def _run(connection: Connection, engine: Engine) -> None:
+    heard, outbox = select.poll(), Outbox()
     heard.register(connection.fileno(), select.POLLIN)
-    connection.send(Ready(engine.slots, engine.context))
-    outbox = Outbox()
-    try:
-        while True:
-            _listen(connection, heard, engine, outbox)
-            if engine.busy:
-                deltas = outbox.due(engine.step(), time.monotonic())
-                if deltas:
-                    connection.send(_progress(engine, deltas))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+    while True:
+        _listen(connection, heard, engine, outbox)
+        if engine.busy:
+            deltas = outbox.due(engine.step(), time.monotonic())
+            if deltas:
+                connection.send(_progress(engine, deltas))
 
 
 def _progress(engine: Engine, deltas: tuple[Delta, ...]) -> Progress:
