@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from opencolossus.serve.request import Request
 
@@ -68,10 +68,6 @@ class FairQueue:
 
     def __len__(self) -> int:
         return self._waiting
-
-    def __iter__(self) -> Iterator[Request]:
-        for line in self._lines.values():
-            yield from line
 
     def put(self, request: Request) -> None:
         """Queue a request.
