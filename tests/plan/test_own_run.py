@@ -96,8 +96,8 @@ def test_many_runs_tell_an_interval(tmp_path: Path) -> None:
         folder = taken(tmp_path / str(number), base, **began, batch=size)
         seconds = logged.read(folder).seconds * float(np.exp(0.1 * dice.normal()))
         folders.append(write(folder, [seconds] * 9, **began, batch=size))
-    own = from_runs(base, folders).own_runs
-    assert own is not None
+    *others, own = from_runs(base, folders).own_runs
+    assert tuple(others) == base.own_runs, "what other processors told stays"
     assert (own.runs, own.cpu) == (20, "CPU of a test")
     assert 1.05 < own.alone < 1.5
     assert 1.05 < own.several < 1.5

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from opencolossus.train.result import Result
 
 SPINS = "3000"
-"""Turns of a waiting OpenMP thread before it sleeps, some 0.1 ms: on two cores of a Xeon a step of 8 M
-weights took 372 ms so, 430 without, 352 with 10,000; beside a process that kept one core busy 786,
-704 and 975 ms, and 2,480 with 100,000."""
+"""Turns of a waiting OpenMP thread before it sleeps, some 0.1 ms. On two cores of a Xeon a step of
+8 M weights took 372 ms so, 430 without, 352 with 10,000; beside a process that kept one core busy
+786, 704 and 975 ms, and 2,480 with 100,000."""
 
 
 def train(

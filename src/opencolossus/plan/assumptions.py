@@ -45,14 +45,15 @@ def assumptions(
 
 
 def _of_the_trainer(pricing: Pricing) -> list[str]:
-    """Modes of our own trainer whose constants no run was fitted to."""
+    """Modes of our own trainer whose constants no run was fitted to, or a single one."""
     software = pricing.software
     if pricing.cluster.name != here.NAME:
         return []
     if not is_cpu(pricing.pool.node.gpu.name):
         return [f"our trainer was not measured on GPUs: it is priced as {software.name}"]
     blocks: Software = catalog.entry("software", mode.ON_CPU["blocks"])
-    return [f"{software.name}: never measured"] if software.era == blocks.era else []
+    thin = software.era.startswith(blocks.era)
+    return [f"{software.name}: fitted to a single run"] if thin else []
 
 
 def _matters(path: str) -> bool:

@@ -84,7 +84,9 @@ KNOWN_GPUS = {("ada", "matrix16"), ("ada", "matrix8"), ("cdna", "matrix16")}
 """Parts of the peak that are published: 252 of 362 TFLOP/s on L40S and 758 of 1,307 on MI300X
 are the most that any shape of a product reached (github.com/mag-/gpu_benchmark, 2024)."""
 OTHERS = "*"
-ALONE = ("torch-cpu", "torch-cpu-eager", "torch-cpu-blocks")
+ALONE = tuple(
+    f"torch-cpu{mode}{bits}" for mode in ("", "-eager", "-blocks") for bits in ("", "-32")
+)
 """Generations of software that share nothing: a CPU is another thing."""
 GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "dispatch": (),

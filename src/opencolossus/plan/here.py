@@ -12,7 +12,7 @@ from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.document import Description
 from opencolossus.specs.failures import Failures
 from opencolossus.specs.gpu_names import by_driver_name
-from opencolossus.specs.hardware import Fabric, Gpu, Node, is_cpu
+from opencolossus.specs.hardware import Fabric, Gpu, Node, Precision, is_cpu
 from opencolossus.specs.model import Model
 from opencolossus.specs.run import Layout, Run
 
@@ -50,7 +50,7 @@ def decided(run: Run, model: Model, cluster: Cluster) -> tuple[Run, str]:
         return run, ON_GPUS
     precision = mode.on_cpu(run.precision, lambda: gpu.flops["bf16"] / gpu.flops["fp32"])
     compiled = mode.compiled(run, model, True, facts.has_compiler)
-    return run.model_copy(update={"precision": precision}), mode.ON_CPU[compiled]
+    return run.model_copy(update={"precision": precision}), mode.trainer(compiled, precision)
 
 
 def several(processes: int, local: int, found: Facts | None) -> Cluster:
@@ -68,10 +68,10 @@ def several(processes: int, local: int, found: Facts | None) -> Cluster:
     return _cluster(node, processes)
 
 
-def software(cluster: Cluster, compiled: mode.Compiling) -> str:
+def software(cluster: Cluster, compiled: mode.Compiling, precision: Precision) -> str:
     """What trains on the machine at hand, by its name in the catalog: our own trainer."""
     gpu = next(iter(cluster.pools.values())).node.gpu
-    return mode.ON_CPU[compiled] if is_cpu(gpu.name) else ON_GPUS
+    return mode.trainer(compiled, precision) if is_cpu(gpu.name) else ON_GPUS
 
 
 def cpu_node(found: Facts, local: int = 1) -> Node:

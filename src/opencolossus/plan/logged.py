@@ -50,7 +50,8 @@ class Logged:
     @cached_property
     def software(self) -> Software:
         """Our own trainer, in the mode that the run was in."""
-        found: Software = catalog.entry("software", mode.ON_CPU[self.began["compiled"]])
+        name = mode.trainer(self.began["compiled"], self.began["precision"])
+        found: Software = catalog.entry("software", name)
         return found
 
     @cached_property

@@ -25,7 +25,12 @@ ON_CPU: dict[Compiling, str] = {
     "none": "opencolossus-cpu-eager",
     "blocks": "opencolossus-cpu-blocks",
 }
-"""The catalog's names of our trainer on a CPU, by what it compiles."""
+"""The catalog's names of our trainer on a CPU in 16 bits, by what it compiles."""
+
+
+def trainer(compiled: Compiling, precision: Precision) -> str:
+    """The catalog's name of our trainer on a CPU: in 32 bits it has other kernels."""
+    return ON_CPU[compiled] + ("-32" if precision == "fp32" else "")
 
 
 def on_cpu(wanted: Precision, gain: Callable[[], float]) -> Precision:

@@ -74,7 +74,11 @@ def from_runs(base: Calibration, folders: Sequence[Path]) -> Calibration:
     start = np.minimum(prior, highest - 1e-6)
     found = least_squares(residuals, start, bounds=(-30.0, highest), x_scale=spread, max_nfev=30)
     fitted = _with(base, known, found.x)
-    return fitted.model_copy(update={"own_runs": _account(base, runs, found.fun, found.jac)})
+    account = _account(runs, found.fun, found.jac)
+    if account is None:
+        return fitted
+    others = [one for one in base.own_runs if one.cpu != account.cpu]
+    return fitted.model_copy(update={"own_runs": (*others, account)})
 
 
 def _believable(run: Logged, base: Calibration) -> None:
@@ -109,14 +113,12 @@ def _with(base: Calibration, known: Sequence[Known], x: Array) -> Calibration:
     return base.model_copy(update=tables)
 
 
-def _account(
-    base: Calibration, runs: Sequence[Logged], residuals: Array, jacobian: Array
-) -> OwnRuns | None:
+def _account(runs: Sequence[Logged], residuals: Array, jacobian: Array) -> OwnRuns | None:
     """Intervals from the error of each run if it had been left out of the fit.
 
     To first order that is e / (1 - h), with h the run's entry on the diagonal of the hat matrix
     J (J^T J)^-1 J^T (Allen 1974, "The relationship between variable selection and data
-    augmentation"). What was there before stays where runs of a kind are too few.
+    augmentation"). Nothing where runs of a kind are too few: what was there before stays.
     """
     hat = np.einsum("ij,ji->i", jacobian, np.linalg.pinv(jacobian))[: len(runs)]
     left_out = NOISE * np.abs(residuals[: len(runs)]) / np.maximum(1 - hat, 0.05)
@@ -124,7 +126,7 @@ def _account(
     for many in (False, True):
         mine = left_out[[(run.processes > 1) == many for run in runs]]
         if mine.size < ENOUGH:
-            return base.own_runs
+            return None
         widths.append(float(np.exp(np.quantile(mine, COVERED))))
     return OwnRuns(
         cpu=runs[0].cpu,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from opencolossus.plan.familiar import Aspects, measured_before, width
 from opencolossus.plan.plan import Interval
@@ -28,9 +29,8 @@ def interval(
     It is the wider, the more of ``run`` was never measured (`plan.familiar`), and widens with each
     doubling of GPUs beyond the nearest measured run.
     """
-    own = calibration.own_runs
-    if own is not None and is_cpu(gpu):
-        return _own(own, gpu, gpus, step_time)
+    if calibration.own_runs and is_cpu(gpu):
+        return _own(calibration.own_runs, gpu, gpus, step_time)
     _, _, known = calibrations.reach_of(calibration, gpu)
     runs = [one for one in calibration.measured if one.architecture == run.architecture]
     news = measured_before(calibration).news(run)
@@ -60,10 +60,16 @@ def interval(
     )
 
 
-def _own(own: OwnRuns, cpu: str, processes: int, step_time: float) -> Interval:
-    """Of runs on CPUs; wider on another processor than the one that they were measured on."""
-    wide, known = own.several if processes > 1 else own.alone, cpu.endswith(own.cpu)
-    wide = wide if known else wide**UNMEASURED
+def _own(accounts: Sequence[OwnRuns], cpu: str, processes: int, step_time: float) -> Interval:
+    """Of runs on CPUs; wider on another processor than those that they were measured on."""
+    same = [one for one in accounts if cpu.endswith(one.cpu)]
+    known = bool(same)
+
+    def half(one: OwnRuns) -> float:
+        return one.several if processes > 1 else one.alone
+
+    own = max(same or accounts, key=half)
+    wide = half(own) if known else half(own) ** UNMEASURED
     return Interval(
         low=step_time / wide,
         high=step_time * wide,

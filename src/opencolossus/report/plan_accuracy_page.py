@@ -42,7 +42,7 @@ def markdown(found: Findings, plot: str) -> str:
         "lot, were *looked at* when the law was changed first, the other half was *kept back* from",
         "that; *fresh* rows were entered before any of them was priced, and recipes of some were",
         "read again afterwards. *Late* rows came last: their software was told from their recipes",
-        "before any of them was priced, and neither law nor constants were changed since. Other",
+        "before any of them was priced, and the law was not changed in their view since. Other",
         "tables can be priced with `colossus validate --table`.",
         "",
         f"![predicted against measured]({plot})",

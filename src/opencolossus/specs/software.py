@@ -191,5 +191,6 @@ class Calibration(Spec):
     interval: dict[str, Positive]
     """Half-widths of 90 % intervals as ratios of step time, by kind of model, and what each aspect
     of a run that was not measured adds (``plan.familiar``)."""
-    own_runs: OwnRuns | None = None
+    own_runs: tuple[OwnRuns, ...] = ()
+    """One account for each processor that the trainer was measured on."""
     measured: tuple[MeasuredRun, ...] = ()

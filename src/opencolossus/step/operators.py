@@ -133,7 +133,8 @@ def experts(s: Shape, machine: Machine, code: Code, layouts: Layouts, tokens: Ar
     # by rank and again by expert; one kernel that also sends them leaves the second (Megatron-Core,
     # "Optimizing DeepSeek-V3 training performance on GB200 NVL72", 2025, section 2.1.1), and where
     # all experts have as many rows it is a plain copy
-    again = np.where(code.drops > 0, 1.0, code.routing) * (local > 1) * (1 - code.deduplicates)
+    travels = (local > 1) * (layouts.expert > 1)
+    again = np.where(code.drops > 0, 1.0, code.routing) * travels * (1 - code.deduplicates)
     permuted = 4 * routed * s.width * (code.routing + again)
     activation = apart * routed * inner * s.matrices * code.elementwise
     stepwise = code.gate_forward > 0

@@ -47,7 +47,7 @@ def predict(
     run = description.run.model_copy(update={"precision": precision, "layout": layout})
     planned = description.model_copy(update={"site": None, "cluster": machine, "run": run})
     try:
-        plan = search(planned, software=here.software(machine, compiled), detail=False)
+        plan = search(planned, software=here.software(machine, compiled, precision), detail=False)
     except UserError as error:
         return str(error)
     return Prediction(plan.step_time, plan.interval, plan.memory.total, plan.assumptions)
