@@ -12,7 +12,7 @@ class Grok1Config(PretrainedConfig):
 
     # The type of the public release; transformers has no Grok of its own.
     model_type = "git"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ("cache", "past_key_values")
 
     def __init__(
         self,

@@ -23,6 +23,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_grok import Grok1Config
 
+CACHE = "cache" if hasattr(CausalLMOutputWithPast, "cache") else "past_key_values"
+"""What transformers calls the cache: the short name since 5.24."""
+
 
 class Grok1RMSNorm(nn.Module):
     def __init__(self, hidden_size: int, eps: float) -> None:
@@ -101,7 +104,7 @@ class Grok1Attention(nn.Module):
         hidden_states: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         temperature: Tensor | None,
         **kwargs: Any,
     ) -> Tensor:
@@ -109,8 +112,8 @@ class Grok1Attention(nn.Module):
         query = rotate(self.q_proj(hidden_states).view(shape).transpose(1, 2), *position_embeddings)
         key = rotate(self.k_proj(hidden_states).view(shape).transpose(1, 2), *position_embeddings)
         value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
         if temperature is not None:
             if self.config._attn_implementation != "eager":
                 raise ValueError("attn_temperature_len needs attn_implementation='eager'")
@@ -242,7 +245,7 @@ class Grok1PreTrainedModel(PreTrainedModel):
     config_class = Grok1Config
     base_model_prefix = "model"
     _no_split_modules = ("Grok1DecoderLayer",)
-    _skip_keys_device_placement = ("past_key_values",)
+    _skip_keys_device_placement = ("cache", "past_key_values")
     _keep_in_fp32_modules_strict = ("block_sparse_moe.gate",)
     # PyTorch's fused attention has no soft cap; transformers then takes the eager one.
     _supports_sdpa = False
@@ -267,29 +270,31 @@ class Grok1Model(Grok1PreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
+        cache = past_key_values if cache is None else cache
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
         if position_ids is None:
-            seen = past_key_values.get_seq_length() if past_key_values is not None else 0
+            seen = cache.get_seq_length() if cache is not None else 0
             steps = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)
             position_ids = (steps + seen)[None]
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
             position_ids=position_ids,
+            **{CACHE: cache},
         )
         shared = {
             "position_embeddings": rotary_tables(
                 position_ids, self.config.head_dim, self.config.rope_theta
             ),
             "attention_mask": mask,
-            "past_key_values": past_key_values,
+            "cache": cache,
             "temperature": self._temperature(position_ids),
         }
         hidden_states = inputs_embeds * self.config.embedding_multiplier_scale
@@ -298,9 +303,7 @@ class Grok1Model(Grok1PreTrainedModel):
         # The multiplier stands before the head, so that an engine with its own head and cap
         # (multiplier first, cap second) needs to know of the cap alone.
         hidden_states = self.norm(hidden_states) * self.config.output_multiplier_scale
-        return BaseModelOutputWithPast(
-            last_hidden_state=hidden_states, past_key_values=past_key_values
-        )
+        return BaseModelOutputWithPast(last_hidden_state=hidden_states, **{CACHE: cache})
 
     def _temperature(self, position_ids: Tensor) -> Tensor | None:
         """Grok-2: log(position) / log(length) past the length, [B, 1, T, 1]."""
@@ -332,13 +335,14 @@ class Grok1ForCausalLM(Grok1PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=past_key_values if cache is None else cache,
             inputs_embeds=inputs_embeds,
             use_cache=self.config.use_cache if use_cache is None else use_cache,
             **kwargs,
@@ -351,6 +355,4 @@ class Grok1ForCausalLM(Grok1PreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.vocab_size)
-        return CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=outputs.past_key_values
-        )
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: getattr(outputs, CACHE)})
