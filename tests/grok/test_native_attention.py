@@ -145,6 +145,19 @@ def test_the_same_bits_with_any_number_of_threads() -> None:
         assert one.equal(three)
 
 
+@needed
+def test_products_of_others_stay_right() -> None:
+    """Matrix units keep the shapes of tiles that somebody set before."""
+    shape = (1, 2, 2, 128, 64)
+    joined, _ = inputs(shape)
+    first = torch.zeros(1, 128, dtype=torch.int32)
+    a, b = torch.randn(7, 50).to(BF16), torch.randn(50, 9).to(BF16)
+    before = a @ b
+    for _ in range(3):
+        attention.attention(joined, first, None, form(shape, 0.1, 0.0))
+        assert (a @ b).equal(before)
+
+
 def test_where_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bf16, if the processor can and the heads fit; else products are taken one by one."""
     taken: list[str] = []

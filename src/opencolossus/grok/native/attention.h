@@ -3,9 +3,9 @@
 
 #pragma once
 
+#include "amx.h"
 #include "rotary.h"
 #include "softmax.h"
-#include "tiles.h"
 
 #if defined(__AVX512BF16__)
 
@@ -29,6 +29,7 @@ struct Job {
     float *lse;            // [B, H, T]
     Scoring scoring;
     Rotary rotary;  // of queries and keys
+    bool wide;      // on matrix units
     Heads q, k, v, out, grad, grad_q, grad_k, grad_v;
 
     int64_t padded() const { return rounded(tokens, EDGE); }
@@ -107,12 +108,23 @@ struct Work {
         return [this](int64_t start) { copy_block(job.v, n, start, rows.data()); };
     }
 
+    int64_t band() const { return job.wide ? SIDE : ROWS; }
+
+    // A band of rows, over the pairs from `from` to `to`; beyond these the rows may hold zeros only.
+    void multiply(Left a, Right b, int64_t from, int64_t to, float *out, int64_t step,
+                  int64_t columns, bool add) const {
+        if (job.wide)
+            wide_product(a, b, from / SIDE * SIDE, rounded(to, SIDE), out, step, columns, add);
+        else
+            product(a, b, from, to, out, step, columns, add);
+    }
+
     // Rows times the transposed keys (or values) from `key` on: [EDGE, EDGE], as far as is seen.
     void meet(const uint16_t *left, const Pair *right, bool diagonal, float *out, int64_t step) {
-        for (int64_t r = 0; r < EDGE; r += ROWS) {
-            int64_t columns = diagonal ? rounded(r + ROWS, 16) : EDGE;
+        for (int64_t r = 0; r < EDGE; r += band()) {
+            int64_t columns = diagonal ? rounded(r + band(), 16) : EDGE;
             Left a{pairs(left + r * size), size / 2, 1};
-            product(a, {right, EDGE}, 0, size / 2, out + r * step, step, columns, false);
+            multiply(a, {right, EDGE}, 0, size / 2, out + r * step, step, columns, false);
         }
     }
 };
@@ -126,7 +138,7 @@ struct Forward : Work {
     std::vector<uint16_t> weights;
 
     Forward(const Job &job, int64_t item)
-        : Work(job, item), scores(EDGE * all), mixed(ROWS * size), weights(EDGE * all) {}
+        : Work(job, item), scores(EDGE * all), mixed(band() * size), weights(EDGE * all) {}
 
     void run() {
         std::vector<Pair> turned = transposed(keys()), mixture = woven(values());
@@ -142,11 +154,11 @@ struct Forward : Work {
             meet(rows.data(), keys + key * size / 2, key == start, scores.data() + key, all);
         float totals[EDGE];
         for (int64_t r = 0; r < count; r++) totals[r] = soften(h, start, r, low);
-        for (int64_t r = 0; r < count; r += ROWS) {
+        for (int64_t r = 0; r < count; r += band()) {
             Left a{pairs(weights.data() + r * all), all / 2, 1};
-            product(a, {values, size}, low / 2, (start + r + ROWS) / 2, mixed.data(), size, size,
-                    false);
-            for (int64_t i = r; i < std::min(r + ROWS, count); i++)
+            multiply(a, {values, size}, low / 2, (start + r + band()) / 2, mixed.data(), size, size,
+                     false);
+            for (int64_t i = r; i < std::min(r + band(), count); i++)
                 put(mixed.data() + (i - r) * size, 1 / totals[i], job.out.row(b, h, start + i),
                     size);
         }

@@ -12,13 +12,15 @@ struct Backward : Work {
     std::vector<float> dk, dv, dq, scores, reach;
     std::vector<uint16_t> grads, slopes;  // of the outputs, and by the products
     std::vector<Pair> q_woven, grads_woven, weights_woven, slopes_woven;
+    std::vector<Pair> weights_by_key, slopes_by_key;  // [keys, pairs of queries]
     float dots[EDGE];
 
     Backward(const Job &job, int64_t item)
         : Work(job, item), dk(all * size), dv(all * size), dq(EDGE * size), scores(EDGE * EDGE),
           reach(EDGE * EDGE), grads(EDGE * size), slopes(EDGE * EDGE), q_woven(EDGE / 2 * size),
           grads_woven(EDGE / 2 * size), weights_woven(EDGE / 2 * EDGE),
-          slopes_woven(EDGE / 2 * EDGE) {}
+          slopes_woven(EDGE / 2 * EDGE), weights_by_key(EDGE * EDGE / 2),
+          slopes_by_key(EDGE * EDGE / 2) {}
 
     void run() {
         std::vector<Pair> k = transposed(keys()), v = transposed(values()), k_woven = woven(keys());
@@ -95,15 +97,27 @@ struct Backward : Work {
     }
 
     void gather(int64_t key, bool diagonal, const Pair *keys) {
-        for (int64_t r = 0; r < EDGE; r += ROWS) {
+        Left slope = by_key(slopes_woven, slopes_by_key);
+        Left weight = by_key(weights_woven, weights_by_key);
+        for (int64_t r = 0; r < EDGE; r += band()) {
             Left own{pairs(slopes.data() + r * EDGE), EDGE / 2, 1};
-            int64_t to = diagonal ? (r + ROWS) / 2 : EDGE / 2, from = diagonal ? r / 2 : 0;
-            product(own, {keys, size}, 0, to, dq.data() + r * size, size, size, true);
-            Left by_key{slopes_woven.data() + r, 1, EDGE}, weight{weights_woven.data() + r, 1, EDGE};
+            int64_t to = diagonal ? (r + band()) / 2 : EDGE / 2, from = diagonal ? r / 2 : 0;
+            multiply(own, {keys, size}, 0, to, dq.data() + r * size, size, size, true);
             float *k = dk.data() + (key + r) * size, *v = dv.data() + (key + r) * size;
-            product(by_key, {q_woven.data(), size}, from, EDGE / 2, k, size, size, true);
-            product(weight, {grads_woven.data(), size}, from, EDGE / 2, v, size, size, true);
+            multiply(slope.below(r), {q_woven.data(), size}, from, EDGE / 2, k, size, size, true);
+            multiply(weight.below(r), {grads_woven.data(), size}, from, EDGE / 2, v, size, size,
+                     true);
         }
+    }
+
+    // What is woven, as rows of keys; matrix units want the pairs of a row side by side.
+    Left by_key(const std::vector<Pair> &woven, std::vector<Pair> &turned) const {
+        if (!job.wide) return {woven.data(), 1, EDGE};
+        for (int64_t i = 0; i < EDGE / 2; i += SIDE)
+            for (int64_t c = 0; c < EDGE; c += SIDE)
+                transpose_square(woven.data() + i * EDGE + c, EDGE,
+                                 turned.data() + c * EDGE / 2 + i, EDGE / 2);
+        return {turned.data(), EDGE / 2, 1};
     }
 };
 

@@ -105,12 +105,14 @@ extern "C" void attention(const int64_t *sizes, uint16_t *x, uint16_t *y, uint16
     auto at = [=](uint16_t *p, int64_t head, int64_t token) {
         return Heads{p ? p + head * size : p, tokens * token, size, token};
     };
-    Job job{batch, heads, kv, tokens, size, first, lse, {scale, cap}, {cos, sin, turns}};
+    bool on_tiles = size % (2 * SIDE) == 0 && matrix_units();
+    Job job{batch, heads, kv, tokens, size, first, lse, {scale, cap}, {cos, sin, turns}, on_tiles};
     job.q = at(x, 0, wide), job.k = at(x, heads, wide), job.v = at(x, heads + kv, wide);
     job.grad_q = at(grad_x, 0, wide), job.grad_k = at(grad_x, heads, wide);
     job.grad_v = at(grad_x, heads + kv, wide);
     job.out = at(y, 0, narrow), job.grad = at(grad_y, 0, narrow);
     each_row(batch * kv, tokens * size, threads, [&](int64_t item) {
+        Tiles tiles(job.wide);
         if (grad_y)
             Backward(job, item).run();
         else

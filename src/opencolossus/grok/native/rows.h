@@ -26,14 +26,6 @@ template <class Work> void along(int64_t from, int64_t to, Work work) {
     if (i < to) work(i, to - i);
 }
 
-// The first n lanes; the others are 0.
-template <class T> Vector load(const T *p, int64_t n) {
-    if (n == LANES) return load(p);
-    T all[LANES] = {};
-    std::memcpy(all, p, n * sizeof(T));
-    return load(all);
-}
-
 // To the nearest, ties to even; what is no number stays none.
 Halves halves(Vector v) {
 #if defined(__AVX512BF16__)
@@ -51,19 +43,56 @@ void store(uint16_t *p, Vector v) {
     std::memcpy(p, &h, sizeof h);
 }
 
-template <class T> void store(T *p, Vector v, int64_t n) {
-    if (n == LANES) return store(p, v);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+__mmask16 lanes(int64_t n) { return __mmask16((1u << n) - 1); }
+
+Vector load_some(const float *p, int64_t n) {
+    return (Vector)_mm512_maskz_loadu_ps(lanes(n), p);
+}
+
+Vector load_some(const uint16_t *p, int64_t n) {
+    return (Vector)(widened((Halves)_mm256_maskz_loadu_epi16(lanes(n), p)) << 16);
+}
+
+void store_some(float *p, Vector v, int64_t n) { _mm512_mask_storeu_ps(p, lanes(n), (__m512)v); }
+
+void store_some(uint16_t *p, Vector v, int64_t n) {
+    _mm256_mask_storeu_epi16(p, lanes(n), (__m256i)halves(v));
+}
+
+Vector blend(Vector x, Vector rest, int64_t n) {
+    return (Vector)_mm512_mask_mov_ps((__m512)rest, lanes(n), (__m512)x);
+}
+#else
+template <class T> Vector load_some(const T *p, int64_t n) {
+    T all[LANES] = {};
+    std::memcpy(all, p, n * sizeof(T));
+    return load(all);
+}
+
+template <class T> void store_some(T *p, Vector v, int64_t n) {
     T all[LANES];
     store(all, v);
     std::memcpy(p, all, n * sizeof(T));
 }
 
-// x in the first n lanes, the rest beyond.
-Vector first_lanes(Vector x, Vector rest, int64_t n) {
-    if (n == LANES) return x;
+Vector blend(Vector x, Vector rest, int64_t n) {
     for (int64_t i = n; i < LANES; i++) x[i] = rest[i];
     return x;
 }
+#endif
+
+// The first n lanes; the others are 0.
+template <class T> Vector load(const T *p, int64_t n) {
+    return n == LANES ? load(p) : load_some(p, n);
+}
+
+template <class T> void store(T *p, Vector v, int64_t n) {
+    n == LANES ? store(p, v) : store_some(p, v, n);
+}
+
+// x in the first n lanes, the rest beyond.
+Vector first_lanes(Vector x, Vector rest, int64_t n) { return n == LANES ? x : blend(x, rest, n); }
 
 // In the order that is the fastest; `sum` has one order on every machine.
 float total_of(Vector v) {
@@ -80,6 +109,16 @@ float largest(Vector v) {
     return top;
 }
 
+// 1 / x: an estimate to 14 bits and a step of Newton's method take a third of a division.
+Vector inverse(Vector x) {
+#if defined(__AVX512F__)
+    Vector found = (Vector)_mm512_rcp14_ps((__m512)x);
+    return found * (2.0f - x * found);
+#else
+    return 1.0f / x;
+#endif
+}
+
 // As `tanh` of ../kernels.py: Lambert's fraction, clamped to 1.
 Vector tanh_fraction(Vector x) {
     Vector y = x * x;
@@ -87,9 +126,7 @@ Vector tanh_fraction(Vector x) {
         x * (34459425.0f + y * (4729725.0f + y * (135135.0f + y * (990.0f + y))));
     Vector bottom =
         34459425.0f + y * (16216200.0f + y * (945945.0f + y * (13860.0f + y * 45.0f)));
-    Vector z = top / bottom;
-    z = z > 1.0f ? Vector{} + 1.0f : z;
-    return z < -1.0f ? Vector{} - 1.0f : z;
+    return clamped(top * inverse(bottom), -1.0f, 1.0f);
 }
 
 template <class T>

@@ -49,10 +49,9 @@ struct Scoring {
 
     // Scores of the products, and their slope by them.
     Vector score(Vector products, Vector &slope) const {
-        Vector scores = products * scale;
         slope = Vector{} + scale;
-        if (cap <= 0) return scores;
-        Vector bent = tanh_fraction(scores / cap);
+        if (cap <= 0) return products * scale;
+        Vector bent = tanh_fraction(products * (scale / cap));
         slope = scale * (1.0f - bent * bent);
         return cap * bent;
     }

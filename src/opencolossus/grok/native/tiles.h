@@ -16,6 +16,8 @@ constexpr int64_t ROWS = 4;
 struct Left {
     const Pair *at;
     int64_t row, pair;  // steps to the next row, and to its next pair
+
+    Left below(int64_t rows) const { return {at + rows * row, row, pair}; }
 };
 
 struct Right {

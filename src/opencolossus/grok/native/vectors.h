@@ -57,10 +57,30 @@ float widen(uint16_t h) {
     return f;
 }
 
+// No number stays no number.
+Vector clamped(Vector x, float low, float high) {
+#if defined(__AVX512F__)
+    __m512 above = _mm512_max_ps(_mm512_set1_ps(low), (__m512)x);
+    return (Vector)_mm512_min_ps(_mm512_set1_ps(high), above);
+#else
+    x = x < low ? Vector{} + low : x;
+    return x > high ? Vector{} + high : x;
+#endif
+}
+
+// x 2^n for whole numbers n.
+Vector scaled(Vector x, Vector n) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+    Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
+    return x * (Vector)power;
+#endif
+}
+
 // exp(x) = 2^n exp(r), |r| <= ln(2) / 2, exp(r) by its series to the seventh power: 2e-7 relative.
 Vector exponential(Vector x) {
-    x = x < -87.0f ? Vector{} - 87.0f : x;
-    x = x > 88.0f ? Vector{} + 88.0f : x;
+    x = clamped(x, -87.0f, 88.0f);
     Vector n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounded to whole numbers
     Vector r = x - n * 0.693145752f - n * 1.42860677e-6f;
     Vector p = r * (1.0f / 5040) + 1.0f / 720;
@@ -70,8 +90,7 @@ Vector exponential(Vector x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
-    return p * (Vector)power;
+    return scaled(p, n);
 }
 
 Vector tanh_of(Vector x) { return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f); }
