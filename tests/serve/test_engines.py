@@ -90,6 +90,8 @@ async def said(pool: Pool, user: str) -> str:
 def test_what_contradicts_itself_is_refused(run_folder: Path) -> None:
     with pytest.raises(UserError, match="--workers counts engines here"):
         Engines(run_folder, url="http://x", workers=2).check()
+    with pytest.raises(UserError, match="--engine-timeout restarts engines here and --engine has"):
+        Engines(run_folder, url="http://x", timeout=5).check()
     with pytest.raises(UserError, match="--device mps is unknown; give cpu, cuda, or a GPU"):
         Engines(run_folder, device="mps").check()
     with pytest.raises(UserError, match="--device cuda:0 is one GPU"):
@@ -102,7 +104,8 @@ def test_each_engine_gets_a_gpu_or_a_share_of_the_cores(
     given: list[tuple[Any, ...]] = []
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr(
-        "opencolossus.serve.engines.Supervisor", lambda build, queue: given.append(build.args)
+        "opencolossus.serve.engines.Supervisor",
+        lambda build, *_: given.append(build.args),
     )
     Engines(run_folder, workers=3).generator(open_run(run_folder))
     assert [threads for _, _, _, _, threads, *_ in given] == [2] * 3

@@ -77,6 +77,8 @@ def test_from_the_command_line_to_an_answer_and_to_the_end(
         (["{run}", "--tier", "fre"], "did you mean 'free'"),
         (["{run}", "--certificate", "x.pem"], "go together"),
         (["{run}", "--database", "oracle://x"], "is not supported"),
+        (["{run}", "--engine-timeout", "0"], "Invalid value for '--engine-timeout'"),
+        (["{run}", "--engine-timeout", "-5"], "Invalid value for '--engine-timeout'"),
         (["{run}/nowhere"], "is not a folder"),
         (["users", "add", "a b"], "is not valid"),
         (["users", "add", "ann"], "a password has 8 to 256 characters"),

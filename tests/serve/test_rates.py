@@ -103,12 +103,28 @@ def test_what_an_answer_did_not_take_is_left_to_the_next(server: Server, parrot:
     assert told(raw.headers)["remaining-tokens"] == str(left)
 
 
-def test_what_the_server_had_no_room_for_is_not_counted(server: Server, parrot: Parrot) -> None:
+@pytest.mark.parametrize("away", [False, True])
+def test_what_the_server_had_no_room_for_is_not_counted(
+    server: Server, parrot: Parrot, away: bool
+) -> None:
     client = client_of(server, "ann", "free")
-    parrot.full = True
-    with pytest.raises(openai.RateLimitError, match="busy"):
+    parrot.full, parrot.state = True, "restarting" if away else "ready"
+    with pytest.raises(openai.APIStatusError, match="starting" if away else "busy") as refused:
         client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
-    parrot.full = False
+    assert refused.value.status_code == (503 if away else 429)
+    assert told(refused.value.response.headers) == {
+        "limit-requests": "20",
+        "remaining-requests": "20",
+        "reset-requests": "0s",
+        "limit-tokens": "20000",
+        "remaining-tokens": "20000",
+        "reset-tokens": "0s",
+    }
+    boss = client_of(server, "boss", "unlimited")
+    with pytest.raises(openai.APIStatusError) as refused:
+        boss.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
+    assert told(refused.value.response.headers) == {}
+    parrot.full, parrot.state = False, "ready"
     wait_until(lambda: not server.hub.tasks)
     raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
     assert told(raw.headers)["remaining-requests"] == "19"

@@ -47,6 +47,7 @@ def run(
     device: DeviceName = None,
     dtype: option.Dtype = None,
     threads: option.Threads = None,
+    engine_timeout: option.EngineTimeout = None,
     certificate: option.Certificate = None,
     key: option.Key = None,
     behind_proxy: option.BehindProxy = False,
@@ -62,5 +63,5 @@ def run(
     binding = Binding(host, port, certificate, key, behind_proxy)
     options = options_for(binding, accounts, sign_up, tier, open_metrics)
     kept = dtype and dtype.value
-    engines = Engines(folder, engine, workers, slots, queue, device, kept, threads)
+    engines = Engines(folder, engine, workers, slots, queue, device, kept, threads, engine_timeout)
     serve(engines, binding, options, database or default_url(), log_requests)

@@ -77,6 +77,15 @@ Threads = Annotated[
         min=1, help="CPU threads per engine; by default they share the cores.", show_default=False
     ),
 ]
+EngineTimeout = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=86_400, metavar="SECONDS",
+        help="Kill and restart an engine that was asked and says nothing for so long; 120 if left "
+        "out. No single step may take longer.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Certificate = Annotated[Path | None, typer.Option(help="PEM file, for HTTPS.", show_default=False)]
 Key = Annotated[Path | None, typer.Option(help="PEM file of its private key.", show_default=False)]
 BehindProxy = Annotated[

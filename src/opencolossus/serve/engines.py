@@ -11,7 +11,7 @@ from opencolossus.serve import devices
 from opencolossus.serve.answers import Generator
 from opencolossus.serve.pool import Pool
 from opencolossus.serve.remote import Remote
-from opencolossus.serve.supervisor import Supervisor
+from opencolossus.serve.supervisor import TIMEOUT, Supervisor
 from opencolossus.serve.trained import Trained
 from opencolossus.serve.worker import build_engine
 from opencolossus.specs.errors import UserError
@@ -32,6 +32,8 @@ class Engines:
     """cpu, cuda, cuda:N, or None for a GPU each where there is one."""
     dtype: str | None = None
     threads: int | None = None
+    timeout: float | None = None
+    """Seconds of silence after which an engine here is killed."""
 
     def check(self) -> None:
         """Refuse what contradicts itself; what is not there an engine finds out.
@@ -42,6 +44,10 @@ class Engines:
         if self.url is not None and self.workers > 1:
             raise UserError(
                 "--workers counts engines here and --engine has one elsewhere; give one"
+            )
+        if self.url is not None and self.timeout is not None:
+            raise UserError(
+                "--engine-timeout restarts engines here and --engine has one elsewhere; give one"
             )
         devices.check(self.device, self.workers)
 
@@ -63,4 +69,4 @@ class Engines:
             build_engine, self.folder, self.slots, self.queue, self.device, threads, self.dtype,
             number, self.workers,
         )  # fmt: skip
-        return Supervisor(build, self.queue)
+        return Supervisor(build, self.queue, self.timeout or TIMEOUT)

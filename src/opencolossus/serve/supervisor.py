@@ -1,24 +1,18 @@
-"""The server's side of the engine: hands requests over, hands answers out, restarts a crash."""
+"""The server's side of the engine: hands requests over, hands answers out, starts it again."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import logging
-import multiprocessing
-import os
-import queue
-import socket
-import threading
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
 from opencolossus.serve.answers import Answers, EngineDownError, State
 from opencolossus.serve.fair import Room
+from opencolossus.serve.process import EngineProcess
 from opencolossus.serve.request import Delta, Request
-from opencolossus.serve.worker import Cancel, Progress, Ready, Refused, Submit, work
+from opencolossus.serve.worker import Cancel, Progress, Ready, Refused, Submit
 from opencolossus.specs.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,23 +20,26 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("colossus.serve")
 CRASHED = "the engine stopped unexpectedly while it answered; please ask again"
+HUNG = "the engine stopped responding and is started again; please ask again"
+TIMEOUT = 120.0
+"""Seconds after which an engine that was asked and says nothing is given up."""
 LONGEST_PAUSE = 30.0
+LONGEST_END = 10.0
+"""Seconds that a killed engine may take to give back its memory, before the next one is started."""
 
 
 class Supervisor:
-    """One engine process, watched over.
+    """One engine process after the other; used from one event loop."""
 
-    Used from one event loop. A thread writes to the process, which may be too busy to read.
-    """
-
-    def __init__(self, build: Callable[[], Engine], queue_limit: int = 256) -> None:
+    def __init__(
+        self, build: Callable[[], Engine], queue_limit: int = 256, timeout: float = TIMEOUT
+    ) -> None:
         self._build = build
+        self._timeout = timeout
         self._room = Room(queue_limit)
         self._answers: dict[str, Answers] = {}
         self._ready = asyncio.Event()
-        self._outbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
-        self._process: SpawnProcess | None = None
-        self._connection: Connection | None = None
+        self._process: EngineProcess | None = None
         self._restarting: asyncio.Task[None] | None = None
         self._refused: str | None = None
         self._ended = asyncio.Event()
@@ -86,24 +83,12 @@ class Supervisor:
         self.state = "stopped"
         if self._restarting:
             self._restarting.cancel()
-        self._outbox.put(None)
-        process = self._process
-        if process is None:
+        if self._process is None:
             return
-        self._hang_up()
         # One that is still being built would not notice for a while, and has nothing to finish.
-        await asyncio.to_thread(process.join, 5 if self._ready.is_set() else 0)
-        if process.is_alive():
-            process.kill()
-            await asyncio.to_thread(process.join)
+        await self._process.end(5 if self._ready.is_set() else 0)
         atexit.unregister(self._kill)
         self._fail_all("the server is shutting down")
-
-    def _hang_up(self) -> None:
-        """End the connection, at which the engine ends; it does not listen to SIGTERM."""
-        if self._connection is not None and not self._connection.closed:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
-                ours.shutdown(socket.SHUT_RDWR)
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -122,47 +107,24 @@ class Supervisor:
         answers = Answers(requests, self._cancel)
         for request in requests:
             self._answers[request.id] = answers
-            self._outbox.put(Submit(request))
+            self._send(Submit(request))
         return answers
 
     def _cancel(self, identifier: str) -> None:
         if self._answers.pop(identifier, None) is not None:
             self._room.leave(identifier)
-            self._outbox.put(Cancel(identifier))
+            self._send(Cancel(identifier))
+
+    def _send(self, message: Submit | Cancel) -> None:
+        if self._process is not None:
+            self._process.send(message)
 
     def _spawn(self) -> None:
         self.state = "restarting" if self._crashes else "starting"
         self._ended.clear()
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=work, args=(theirs, self._build), name="colossus-engine", daemon=True
-        )
-        process.start()
-        theirs.close()
-        self._process, self._connection = process, ours
-        self._outbox = queue.SimpleQueue()
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._receive, ours)
-        threading.Thread(target=self._write, args=(ours, self._outbox), daemon=True).start()
+        self._process = EngineProcess(self._build, self._timeout, self._take, self._lost)
 
-    def _write(
-        self, connection: Connection, outbox: queue.SimpleQueue[Submit | Cancel | None]
-    ) -> None:
-        while (message := outbox.get()) is not None:
-            try:
-                connection.send(message)
-            except OSError:
-                return
-
-    def _receive(self, connection: Connection) -> None:
-        try:
-            self._take(connection.recv())
-        except (EOFError, OSError):
-            asyncio.get_running_loop().remove_reader(connection.fileno())
-            self._outbox.put(None)
-            self._lost(connection)
-
-    def _take(self, message: Ready | Refused | Progress) -> None:
+    def _take(self, process: EngineProcess, message: Ready | Refused | Progress) -> None:
         if isinstance(message, Ready):
             self.slots, self.context = message.slots, message.context
             self.state = "ready"
@@ -175,25 +137,25 @@ class Supervisor:
             self.cached_tokens = message.cached_tokens
             for delta in message.deltas:
                 self._hand_out(delta)
+        process.watch.heard(owes=self.load > 0)
 
-    def _lost(self, connection: Connection) -> None:
-        if connection is not self._connection:
-            return
+    def _lost(self, process: EngineProcess) -> None:
         self._ended.set()
-        connection.close()
         self.running = self.waiting = self.cached_tokens = 0
         if self.state == "stopped" or not self._ready.is_set():
             return
-        LOG.error("the engine ended unexpectedly; starting it again")
+        if not process.hung:  # that was told already
+            LOG.error("the engine ended unexpectedly; starting it again")
         self.state = "restarting"
-        self._fail_all(CRASHED)
-        self._restarting = asyncio.create_task(self._restart())
+        self._fail_all(HUNG if process.hung else CRASHED)
+        self._restarting = asyncio.create_task(self._restart(process))
 
-    async def _restart(self) -> None:
+    async def _restart(self, after: EngineProcess) -> None:
         pause = min(0.1 * 2**self._crashes, LONGEST_PAUSE)
         self._crashes += 1
         self.restarts += 1
         await asyncio.sleep(pause)
+        await after.gone(LONGEST_END)
         self._spawn()
 
     def _fail_all(self, reason: str) -> None:

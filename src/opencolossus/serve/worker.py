@@ -21,6 +21,9 @@ from opencolossus.specs.errors import UserError
 if TYPE_CHECKING:
     from opencolossus.serve.engine import Engine
 
+SIGN_OF_LIFE = 0.5
+"""Seconds without a piece of an answer after which a busy engine says that it goes on."""
+
 
 @dataclass(frozen=True)
 class Submit:
@@ -79,14 +82,16 @@ def work(connection: Connection, build: Callable[[], Engine]) -> None:
 
 
 def _run(connection: Connection, engine: Engine) -> None:
-    heard, outbox = select.poll(), Outbox()
+    heard, outbox, said = select.poll(), Outbox(), 0.0
     heard.register(connection.fileno(), select.POLLIN)
     while True:
         _listen(connection, heard, engine, outbox)
         if engine.busy:
-            deltas = outbox.due(engine.step(), time.monotonic())
-            if deltas:
+            pieces, now = engine.step(), time.monotonic()
+            deltas = outbox.due(pieces, now)
+            if deltas or now - said >= SIGN_OF_LIFE:
                 connection.send(_progress(engine, deltas))
+                said = now
 
 
 def _progress(engine: Engine, deltas: tuple[Delta, ...]) -> Progress:

@@ -32,6 +32,8 @@ class Admission:
     """Number of the record that holds the most that it may cost."""
     allowances: dict[str, Allowance]
     """What is left of requests and tokens, this one counted."""
+    before: dict[str, Allowance]
+    """What is left if the server has no room for it."""
 
 
 def admit(
@@ -62,7 +64,8 @@ def admit(
     )
     begin.add(row)
     begin.flush()
-    return Admission(row.id, tightest([period.after(cost) for period in periods]))
+    after = [period.after(cost) for period in periods]
+    return Admission(row.id, tightest(after), tightest(periods))
 
 
 def _check(tier: str, periods: Sequence[Period], cost: int) -> None:

@@ -15,7 +15,7 @@ from opencolossus.serve.accounts.tables import User
 from opencolossus.serve.accounts.tiers import TIERS, Tier
 from opencolossus.serve.answers import Answers
 from opencolossus.serve.api import rates
-from opencolossus.serve.api.errors import ApiError
+from opencolossus.serve.api.errors import ApiError, translate
 from opencolossus.serve.api.hub import Hub
 from opencolossus.serve.api.metrics import Stopwatch
 from opencolossus.serve.request import Delta, Request
@@ -27,7 +27,8 @@ async def admit(hub: Hub, user: User, requests: Sequence[Request]) -> Ticket:
     """Admit requests of a user and hand them to the engine.
 
     Raises:
-        ApiError: the user runs too many answers already, or asks for too many at once.
+        ApiError: the user runs too many answers already, or asks for too many at once, or the
+            engine has no room or is away, in tiers with limits.
         QuotaExceededError, QueueFullError, EngineDownError: not now.
         UserError: the tier never allows so much.
     """
@@ -36,12 +37,7 @@ async def admit(hub: Hub, user: User, requests: Sequence[Request]) -> Ticket:
     hub.streams[user.id] += len(requests)
     try:
         bill = await _reserve(hub, user, tier, requests)
-        try:
-            answers = hub.engine.submit(requests)
-        except Exception:
-            if bill.admission is not None:
-                hub.later(forget(hub, bill.admission))
-            raise
+        answers = _submit(hub, requests, bill.admission)
     except BaseException:
         hub.release(user.id, len(requests))
         raise
@@ -66,6 +62,19 @@ async def _reserve(hub: Hub, user: User, tier: Tier, requests: Sequence[Request]
             lambda begin: quotas.admit(begin, user, hub.model, prompt, most)
         )
     return Bill(user.id, hub.model, started, admission)
+
+
+def _submit(hub: Hub, requests: Sequence[Request], admission: quotas.Admission | None) -> Answers:
+    """Hand requests to the engine; a refusal is not counted, and tells what is left."""
+    try:
+        return hub.engine.submit(requests)
+    except Exception as error:
+        if admission is None:
+            raise
+        hub.later(forget(hub, admission))
+        refused = translate(error)
+        refused.headers.update(rates.headers(admission.before))
+        raise refused from error
 
 
 async def settle(hub: Hub, bill: Bill, prompt: int, completion: int, outcome: str) -> None:
