@@ -9,6 +9,7 @@ import pytest
 
 from opencolossus.plan import lattice
 from opencolossus.plan.pricing import Pricing
+from opencolossus.plan.stored import Stored
 from opencolossus.specs import calibration, catalog
 from opencolossus.specs.cluster import Cluster, Pool
 from opencolossus.specs.run import Run
@@ -18,6 +19,12 @@ from opencolossus.train.parallel.layout import fault
 
 def space(gpus: int, model: str = "llama3-70b") -> tuple[Pricing, Layouts]:
     """All layouts on servers of 8 H200 joined by 400G Ethernet."""
+    pricing, known = stored(gpus, model)
+    return pricing, known.take()
+
+
+def stored(gpus: int, model: str) -> tuple[Pricing, Stored]:
+    """The same, not written out."""
     pool = Pool(node=catalog.entry("nodes", "hgx-h200"), gpus=gpus)
     fabric = catalog.entry("fabrics", "ethernet-400")
     cluster = Cluster(name="test", pools={"main": pool}, fabric=fabric)
@@ -25,7 +32,7 @@ def space(gpus: int, model: str = "llama3-70b") -> tuple[Pricing, Layouts]:
     software = catalog.entry("software", "bridge-2026")
     pricing = Pricing.of(found, run, cluster, pool, software, calibration.shipped())
     grid = lattice.axes(found, run, pool.node, gpus, ("1f1b",))
-    return pricing, lattice.lattice(grid, found.layers, run.batch_sequences, gpus)
+    return pricing, lattice.stored(grid, found.layers, run.batch_sequences, gpus)
 
 
 def test_groups_stay_inside_a_server_and_are_several() -> None:
@@ -36,6 +43,16 @@ def test_groups_stay_inside_a_server_and_are_several() -> None:
     assert np.all(hybrid.shard_group * hybrid.tensor <= 8)
     assert np.all(hybrid.replicas % hybrid.shard_group == 0)
     assert np.all(hybrid.replicas > hybrid.shard_group)
+
+
+@pytest.mark.parametrize("model", ["llama3-70b", "grok-1"])
+def test_bytes_of_a_lattice_are_those_of_each_layout(model: str) -> None:
+    pricing, known = stored(512, model)
+    layouts = known.take()
+    np.testing.assert_array_equal(pricing.held(known), pricing.memory(layouts))
+    some = np.array([known.size - 1, 0, known.size // 2])
+    np.testing.assert_array_equal(known.take(some).data, layouts.data[some])
+    assert set(known.values("micro_batch")) == set(layouts.micro_batch)
 
 
 def test_one_server_has_none() -> None:

@@ -26,8 +26,9 @@ def schema(
 
     if plan:
         from opencolossus.plan.plan import Plan
+        from opencolossus.specs.docs import WithDocs
 
-        found = Plan.model_json_schema(mode="serialization")
+        found = Plan.model_json_schema(mode="serialization", schema_generator=WithDocs)
     else:
         found = json_schema()
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"

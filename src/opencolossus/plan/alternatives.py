@@ -12,6 +12,7 @@ from opencolossus.plan import lattice
 from opencolossus.plan.differences import AXES, PARTS, change, reason
 from opencolossus.plan.plan import Alternative, Plan
 from opencolossus.plan.pricing import HEADROOM
+from opencolossus.plan.stored import WAYS
 from opencolossus.specs.units import SIZE, show
 from opencolossus.step.columns import Array
 from opencolossus.step.law import Cost
@@ -30,17 +31,14 @@ def nearest(found: Found, plan: Plan) -> tuple[Alternative, ...]:
     the changed value is taken then.
     """
     best = found.priced.layouts.take(slice(found.best, found.best + 1))
-    rejected, needed = found.rejected
-    close, lost = _same(found.priced.layouts, best), _same(rejected, best)
+    close, misses = _same(found.priced.layouts, best), _misses(found, best)
     offers: list[_Offer] = []
     for axis in AXES:
         here = float(getattr(best, axis)[0])
-        values = np.union1d(
-            np.unique(getattr(found.priced.layouts, axis)), np.unique(getattr(rejected, axis))
-        )
+        values = found.layouts.values(axis)
         below, above = values[values < here], values[values > here]
         for value in (*below[-2:][::-1], *above[:2]):
-            one = _offer(found, axis, here, float(value), rejected, needed, close, lost)
+            one = _offer(found, axis, here, float(value), close[axis], misses)
             if one is not None:
                 offers.append(one)
     offers.sort(key=lambda one: (one.distance, one.too_large))
@@ -50,13 +48,36 @@ def nearest(found: Found, plan: Plan) -> tuple[Alternative, ...]:
 
 @dataclass(frozen=True)
 class _Offer:
-    """A neighbour: its index among the layouts that fit, or among those that do not."""
+    """A neighbour: its index among the layouts that fit, or among all if it is too large."""
 
     axis: str
     value: float
     distance: float
     index: int
     too_large: bool
+
+
+@dataclass(frozen=True)
+class _Misses:
+    """Layouts near the best that do not fit."""
+
+    index: NDArray[np.intp]
+    """Among all."""
+    layouts: Layouts
+    needed: Array
+    """Bytes."""
+    same: dict[str, NDArray[np.bool_]]
+
+
+def _misses(found: Found, best: Layouts) -> _Misses:
+    """Those whose cuts differ from the best along one dimension at most, a few of very many."""
+    every = found.layouts
+    axes = [axis for axis in AXES if axis not in WAYS]
+    unlike = [getattr(every.cuts, axis) != getattr(best, axis)[0] for axis in axes]
+    near = np.sum(unlike, axis=0) <= 1
+    index = np.flatnonzero(near[every.cut] & ~found.pricing.fits(found.held))
+    layouts = every.take(index)
+    return _Misses(index, layouts, found.held[index], _same(layouts, best))
 
 
 def _distance(axis: str, here: float, there: float) -> float:
@@ -70,21 +91,20 @@ def _offer(
     axis: str,
     here: float,
     value: float,
-    rejected: Layouts,
-    needed: Array,
-    close: dict[str, NDArray[np.bool_]],
-    lost: dict[str, NDArray[np.bool_]],
+    close: NDArray[np.bool_],
+    misses: _Misses,
 ) -> _Offer | None:
     """The layout with ``axis`` at ``value``: the same otherwise, or the fastest there is."""
     far = _distance(axis, here, value)
     there = getattr(found.priced.layouts, axis) == value
-    same = close[axis] & there
+    same = close & there
     if same.any():
         rate = np.where(same, found.priced.tokens_per_second, 0.0)
         return _Offer(axis, value, far, int(np.argmax(rate)), False)
-    large = lost[axis] & (getattr(rejected, axis) == value)
+    large = misses.same[axis] & (getattr(misses.layouts, axis) == value)
     if large.any():
-        return _Offer(axis, value, far, int(np.argmin(np.where(large, needed, np.inf))), True)
+        leanest = int(np.argmin(np.where(large, misses.needed, np.inf)))
+        return _Offer(axis, value, far, int(misses.index[leanest]), True)
     if not there.any():
         return None
     rate = np.where(there, found.priced.tokens_per_second, 0.0)
@@ -140,10 +160,9 @@ def _slower(
 
 
 def _too_large(found: Found, plan: Plan, one: _Offer) -> Alternative:
-    rejected, needed = found.rejected
-    chosen = rejected.take(slice(one.index, one.index + 1))
+    chosen = found.layouts.take([one.index])
     layout, data, _ = lattice.at(chosen, 0)
-    need, limit = float(needed[one.index]), HEADROOM * found.pricing.pool.node.gpu.memory
+    need, limit = float(found.held[one.index]), HEADROOM * found.pricing.pool.node.gpu.memory
     best = found.priced.layouts.take(slice(found.best, found.best + 1))
     of_all = plan.gpus / float(best.gpus[0])
     return Alternative(

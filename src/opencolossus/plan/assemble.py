@@ -63,7 +63,7 @@ def plan(
             start, run.deadline, days, share, survival, interval, job.step_time
         ),
         assumptions=assumptions(description, pricing, calibration, facts),
-        layouts_priced=sum(len(f.priced) + f.rejected[1].size for f in found),
+        layouts_priced=sum(f.layouts.size for f in found),
         layouts_feasible=sum(len(f.priced) for f in found),
     )
     told = tuple(idle.dark(result, run, fleet, parts)) + resting(fleet, found, parts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from opencolossus.plan import advice, alternatives, filled, sensitivity, supply
+from opencolossus.plan import advice, alternatives, sensitivity, supply
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.parts import Part
 from opencolossus.plan.plan import CapPoint, ParetoPoint, Plan
@@ -83,22 +83,18 @@ def _with_fewer(
     plan: Plan, description: Description, fleet: Fleet, parts: Sequence[Part]
 ) -> Iterator[CapPoint]:
     """Points with a part of the GPUs, at every third cap."""
-    batch = description.run.batch_sequences
     priced = []
     for part in parts:
         found = part.found
-        items = [
-            (filled.spread(found.shortlist.layouts, batch, gpus), cap, gpus)
+        tries = (
+            (cap, whole(found.pricing.pool, fraction * count))
             for cap, count, _, _ in found.at_caps[::3]
             for fraction in FRACTIONS
-            if (gpus := whole(found.pricing.pool, fraction * count)) >= 1
-        ]
-        items = [item for item in items if item[0].tensor.size]
-        made = found.pricing.price_many(items) if items else []
-        priced.append([(cap, one) for (_, cap, _), one in zip(items, made, strict=True)])
+        )
+        priced.append(found.pricing.price_filled(found.shortlist.layouts, tries))
     for steps in zip(*priced, strict=False):
         ways = []
-        for part, (cap, one) in zip(parts, steps, strict=True):
+        for part, (cap, _, one) in zip(parts, steps, strict=True):
             fits = part.found.pricing.fits(one.memory)
             best = int(np.argmax(np.where(fits, one.tokens_per_second, 0.0)))
             ways.append(Way(part.found, cap, one, best))

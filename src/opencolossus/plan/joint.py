@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opencolossus.plan import filled, lattice, trouble
+from opencolossus.plan import lattice, trouble
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.pricing import Priced, Pricing
+from opencolossus.plan.stored import Stored
 from opencolossus.power.caps import speed_at_cap
 from opencolossus.specs.errors import UserError
 from opencolossus.step.columns import Array
-from opencolossus.step.layouts import Layouts
 
 SHORTLIST = 256
 AtCap = tuple[float, int, Priced, int]
@@ -41,8 +42,10 @@ class Found:
     as would do the work of all kinds together."""
     priced: Priced
     """Every layout that fits, at that cap."""
-    rejected: tuple[Layouts, Array]
-    """Layouts that do not fit, and the bytes that they need."""
+    layouts: Stored
+    """Every layout, also those that do not fit."""
+    held: Array
+    """Bytes that each of them needs."""
     best: int
     """Index of the chosen layout."""
     caps: Array
@@ -50,6 +53,11 @@ class Found:
     """GPUs that the site carries at each of ``caps``."""
     shortlist: Priced
     at_caps: tuple[AtCap, ...]
+
+    @cached_property
+    def ranked(self) -> NDArray[np.intp]:
+        """Indices of the layouts, the fastest first."""
+        return np.argsort(-self.priced.tokens_per_second, kind="stable")
 
 
 def strength(pricing: Pricing, fleet: Fleet, name: str) -> float:
@@ -82,7 +90,9 @@ def search(
     caps, counts = fleet.carried(name)
     fleets = np.array([whole(pool, count / share) for count in counts])
     likely = int(np.argmax(counts * speed_at_cap(pool.node.gpu, caps)))
-    first, rejected = _whole_lattice(pricing, float(caps[likely]), int(fleets[likely]), schedules)
+    first, layouts, held = _whole_lattice(
+        pricing, float(caps[likely]), int(fleets[likely]), schedules
+    )
     short = _shortlist(first)
     wanted = (fleets >= 1) & (detail | _worth_trying(counts))
     tried = _at_caps(pricing, short, caps[wanted], fleets[wanted])
@@ -90,7 +100,7 @@ def search(
     cap, count, _, _ = tried[int(np.argmax(scores))]
     last = first
     if cap != float(caps[likely]):
-        last, rejected = _whole_lattice(pricing, cap, count, schedules)
+        last, layouts, held = _whole_lattice(pricing, cap, count, schedules)
     best = int(np.argmax(last.tokens_per_second))
     carried = int(counts[int(np.flatnonzero(caps == cap)[0])])
     return Found(
@@ -100,7 +110,8 @@ def search(
         share,
         count,
         last,
-        rejected,
+        layouts,
+        held,
         best,
         caps,
         counts,
@@ -111,14 +122,9 @@ def search(
 
 def _at_caps(pricing: Pricing, short: Priced, caps: Array, fleets: Array) -> list[AtCap]:
     """The shortlist at each cap, on as many GPUs as work there, and the best of it."""
-    batch = pricing.run.batch_sequences
-    items = [
-        (filled.spread(short.layouts, batch, int(count)), float(cap), int(count))
-        for cap, count in zip(caps, fleets, strict=True)
-    ]
-    items = [item for item in items if item[0].tensor.size]
+    tries = zip(caps.tolist(), fleets.astype(int).tolist(), strict=True)
     tried = []
-    for (_, cap, count), priced in zip(items, pricing.price_many(items), strict=True):
+    for cap, count, priced in pricing.price_filled(short.layouts, tries):
         rate = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
         tried.append((cap, count, priced, int(np.argmax(rate))))
     return tried
@@ -148,20 +154,20 @@ def _score(pricing: Pricing, fleet: Fleet, share: float, item: AtCap) -> float:
 
 def _whole_lattice(
     pricing: Pricing, cap: float, count: int, schedules: Sequence[str]
-) -> tuple[Priced, tuple[Layouts, Array]]:
-    """Price the layouts that fit, memory first and time second; and those that do not fit."""
+) -> tuple[Priced, Stored, Array]:
+    """The layouts that fit, with their prices; all layouts, and the bytes of each."""
     model, run, pool = pricing.model, pricing.run, pricing.pool
     usable = whole(pool, count)
     grid = lattice.axes(model, run, pool.node, usable, schedules)
-    layouts = lattice.lattice(grid, model.layers, run.batch_sequences, usable)
-    if layouts.tensor.size == 0:
+    layouts = lattice.stored(grid, model.layers, run.batch_sequences, usable)
+    if layouts.size == 0:
         raise UserError(trouble.no_layout(pricing, grid, usable))
-    held = pricing.memory(layouts)
+    held = pricing.held(layouts)
     good = pricing.fits(held)
     if not good.any():
         raise UserError(trouble.too_little_memory(pricing, layouts, held, usable, schedules))
     priced = pricing.price(layouts.take(good), cap, usable, held=held[good])
-    return priced, (layouts.take(~good), held[~good])
+    return priced, layouts, held
 
 
 def _top(values: Array, count: int) -> NDArray[np.intp]:
@@ -179,7 +185,8 @@ def _shortlist(priced: Priced) -> Priced:
     cut = (priced.layouts.tensor * 128 + priced.layouts.context) * 1024 + priced.layouts.pipeline
     order = np.argsort(-rate, kind="stable")
     _, first = np.unique(cut[order], return_index=True)
-    rate = np.where(np.isin(np.arange(rate.size), order[first]), 2 * rate, rate)
+    rate = rate.copy()
+    rate[order[first]] *= 2
     lean = np.where(priced.memory <= np.quantile(priced.memory, 0.05), rate, 0.0)
     chosen = np.unique(np.concatenate([_top(rate, SHORTLIST * 3 // 4), _top(lean, SHORTLIST // 4)]))
     return replace(

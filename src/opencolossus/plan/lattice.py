@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.plan.filled import spread
+from opencolossus.plan.stored import Stored
 from opencolossus.specs.counts import divisors
 from opencolossus.specs.hardware import Node
 from opencolossus.specs.model import Model
@@ -99,15 +100,31 @@ def powers(most: int) -> list[int]:
 
 def lattice(grid: Axes, layers: int, batch: int, gpus: int) -> Layouts:
     """All valid layouts that use as many of ``gpus`` GPUs as they can, as arrays."""
+    return stored(grid, layers, batch, gpus).take()
+
+
+def stored(grid: Axes, layers: int, batch: int, gpus: int) -> Stored:
+    """The same, not written out: the cuts, and the ways to store that each is tried with."""
+    cuts = _cuts(grid, layers, batch, gpus)
+    zero, recompute = _product(grid.zero, grid.recompute)
+    index = np.arange(cuts.length * zero.size)
+    if not grid.hybrid:
+        return Stored(cuts, zero, recompute, index)
+    grouped = in_domains(cuts, grid.hybrid)
+    more = index.size + np.arange(grouped.length * zero.size).reshape(-1, zero.size)
+    index = np.concatenate([index, more[:, zero >= 3].ravel()])
+    return Stored(Layouts.join([cuts, grouped]), zero, recompute, index)
+
+
+def _cuts(grid: Axes, layers: int, batch: int, gpus: int) -> Layouts:
+    """The layouts but for ZeRO and recomputation, which change neither replicas nor batch."""
     pipes = _pipelines(grid, layers)
     cuts = _product(grid.tensor, grid.context, grid.expert)
     model_parallel = cuts[0][:, None] * cuts[1][:, None] * pipes[0][None, :]
     cut, pipe = np.nonzero(model_parallel <= gpus)
-    rest = _product(grid.micro_batch, grid.zero, grid.recompute)
-    count = rest[0].size
+    count = len(grid.micro_batch)
+    micro = np.tile(np.asarray(grid.micro_batch, dtype=np.float64), cut.size)
     cut, pipe = np.repeat(cut, count), np.repeat(pipe, count)
-    repeats = cut.size // count if count else 0
-    micro, zero, again = (np.tile(column, repeats) for column in rest)
     tensor, context, expert = (column[cut] for column in cuts)
     found = Layouts.make(
         tensor=tensor,
@@ -115,28 +132,27 @@ def lattice(grid: Axes, layers: int, batch: int, gpus: int) -> Layouts:
         pipeline=pipes[0][pipe],
         virtual=pipes[1][pipe],
         expert=expert,
-        data=np.ones(cut.size),
+        data=1.0,
         micro_batch=micro,
-        batch=np.full(cut.size, float(batch)),
-        zero=zero,
-        recompute=again,
+        batch=float(batch),
+        zero=0.0,
+        recompute=0.0,
         recompute_share=1.0,
         schedule=pipes[2][pipe],
         expert_tensor=np.where(expert > 1, 1.0, tensor),
         shard_group=float(grid.shard_group),
     )
-    found = spread(found, batch, gpus)
-    return Layouts.join([found, in_domains(found, grid.hybrid)]) if grid.hybrid else found
+    return spread(found, batch, gpus)
 
 
 def in_domains(layouts: Layouts, domain: int) -> Layouts:
-    """Those with fully sharded weights whose sharers can be cut into groups inside a domain.
+    """Those whose sharers of fully sharded weights can be cut into groups inside a domain.
 
     The groups must divide the ranks that hold the same weights, experts included.
     """
     share = np.floor(domain / layouts.tensor)
     replicas = layouts.replicas
-    good = (layouts.zero >= 3) & (share > 1) & (replicas > share)
+    good = (share > 1) & (replicas > share)
     good &= np.mod(replicas, np.maximum(share, 1.0)) == 0
     experts = layouts.expert_replicas
     good &= np.mod(experts, np.clip(share, 1.0, experts)) == 0

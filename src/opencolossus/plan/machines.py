@@ -41,8 +41,8 @@ def machine(
     calibration: Calibration,
     clock: ArrayLike = 1.0,
     memory_clock: ArrayLike = 1.0,
-    pod: float = EVERYWHERE,
-    tiers: int = 2,
+    pod: ArrayLike = EVERYWHERE,
+    tiers: ArrayLike = 2,
 ) -> Machine:
     """The machine that runs in ``precision`` on servers ``node`` joined by ``fabric``.
 
@@ -68,9 +68,9 @@ def machine(
         start=node.message_start,
         reduces=float(node.in_network_reduction),
         nic=nic * fabric.efficiency * measured,
-        pod=pod,
+        pod=np.asarray(pod, dtype=np.float64),
         oversubscription=fabric.oversubscription,
-        tiers=tiers,
+        tiers=np.asarray(tiers, dtype=np.float64),
         hop=fabric.latency,
         link_reach=calibration.link,
         clock=np.asarray(clock, dtype=np.float64),

@@ -138,8 +138,7 @@ class Measured:
 
     def memory(self, calibration: Calibration) -> memories.Memory:
         """Bytes per GPU of every row."""
-        values = self.values(calibration)
-        return memories.memory(self.shape, self.machine(values), self.code(values), self.layouts)
+        return memories.memory(self.shape, self.code(self.values(calibration)), self.layouts)
 
 
 def load(

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 3
 class Frozen(BaseModel):
     """Base of all parts of a plan: values in SI units, nothing unknown, nothing changed later."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class StepParts(Frozen):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.fabric import clos
 from opencolossus.plan import machines
+from opencolossus.plan.filled import spread
+from opencolossus.plan.stored import Stored
 from opencolossus.power.caps import speed_at_cap
 from opencolossus.power.demand import mean_gpu_power, node_power
 from opencolossus.specs.cluster import Cluster, Pool
@@ -25,7 +28,7 @@ from opencolossus.step.machine import Code, Machine
 from opencolossus.step.memory import Memory
 from opencolossus.step.shape import Shape
 
-BLOCK = 1 << 15
+BLOCK = 1 << 14
 """Layouts priced at a time: their arrays stay in a core's cache."""
 HEADROOM = 0.97
 """Share of a GPU's memory that a plan fills at most; the rest is lost to fragmentation."""
@@ -46,13 +49,17 @@ class Priced:
     """Mean W of a working GPU."""
     sequence: float
 
-    @property
+    @cached_property
     def tokens_per_second(self) -> Array:
         """Tokens trained on per second while the run runs."""
         return np.asarray(self.layouts.batch * self.sequence / self.seconds)
 
     def __len__(self) -> int:
         return int(self.seconds.size)
+
+
+Filled = tuple[float, int, Priced]
+"""Cap in W, GPUs, and what was priced there."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +98,21 @@ class Pricing:
 
     def machine(self, cap: float, gpus: int) -> Machine:
         """The machine at ``cap`` W per GPU on a fabric for ``gpus``."""
+        return self.machines([cap], [gpus]).take(0)
+
+    def machines(self, caps: Sequence[float], gpus: Sequence[int]) -> Machine:
+        """The machines at several caps, each on a fabric for its number of GPUs."""
         node, fabric = self.pool.node, self.cluster.fabric
-        sized = clos.size(node, fabric, max(gpus, node.gpus))
+        sizes = [clos.size(node, fabric, max(count, node.gpus)) for count in gpus]
         return machines.machine(
             node,
             fabric,
             self.run.precision,
             self.calibration,
-            clock=speed_at_cap(node.gpu, cap),
-            memory_clock=speed_at_cap(node.gpu, cap, "memory"),
-            pod=sized.pod / max(node.nics, 1) * node.gpus,
-            tiers=max(sized.tiers, 1),
+            clock=speed_at_cap(node.gpu, caps),
+            memory_clock=speed_at_cap(node.gpu, caps, "memory"),
+            pod=np.array([size.pod / max(node.nics, 1) * node.gpus for size in sizes]),
+            tiers=np.array([max(size.tiers, 1) for size in sizes]),
         )
 
     def price(
@@ -117,41 +128,58 @@ class Pricing:
         count = layouts.tensor.size
         memory = self.memory(layouts) if held is None else held
         seconds, watts = np.empty(count), np.empty(count)
+        layers, which = law.distinct_layers(self.shape, at, self.code, layouts)
+        # sharded and whole weights are priced by different laws: most blocks need only one
+        order = np.argsort(layouts.zero >= 3, kind="stable")
         for start in range(0, count, BLOCK):
-            part = slice(start, start + BLOCK)
-            block = layouts.take(part)
-            one = law.layer_costs(self.shape, at, self.code, block)
+            part = order[start : start + BLOCK]
+            block, one = layouts.take(part), layers.take(which[part])
             cost = law.cost(self.shape, at, self.code, block, one)
             time = cost.time
             seconds[part] = time
             watts[part] = self.gpu_power(cost, cap, time)
         return Priced(layouts, seconds, memory, watts, float(self.run.sequence))
 
-    def price_many(self, items: Sequence[tuple[Layouts, float, int]]) -> list[Priced]:
-        """Price several sets of layouts, each at its own cap and number of GPUs, in one call."""
-        sizes = [layouts.length for layouts, _, _ in items]
+    def price_filled(self, layouts: Layouts, tries: Iterable[tuple[float, int]]) -> list[Filled]:
+        """Fill GPUs with ``layouts`` and price them, for each cap (W) and number of GPUs to try.
+
+        Numbers of GPUs that no layout fills are left out.
+        """
+        batch = self.run.batch_sequences
+        items = [(spread(layouts, batch, gpus), cap, gpus) for cap, gpus in tries if gpus >= 1]
+        items = [item for item in items if item[0].length]
+        if not items:
+            return []
+        filled, caps, gpus = zip(*items, strict=True)
+        sizes = [one.length for one in filled]
         which = np.repeat(np.arange(len(items)), sizes)
-        machines_ = Machine.stack([self.machine(cap, gpus) for _, cap, gpus in items]).take(which)
-        caps = np.array([cap for _, cap, _ in items])[which]
-        joined = Layouts.join([layouts for layouts, _, _ in items])
-        cost, held = law.price(self.shape, machines_, self.code, joined)
-        watts = self.gpu_power(cost, caps)
+        at = self.machines(caps, gpus).take(which)
+        cost, held = law.price(self.shape, at, self.code, Layouts.join(filled))
+        watts = self.gpu_power(cost, np.array(caps)[which])
         ends = np.cumsum(sizes)[:-1]
-        columns = (np.split(c, ends) for c in (cost.time, held.total, watts))
+        columns = (np.split(column, ends) for column in (cost.time, held.total, watts))
+        sequence = float(self.run.sequence)
         return [
-            Priced(layouts, seconds, memory, power, float(self.run.sequence))
-            for (layouts, _, _), seconds, memory, power in zip(items, *columns, strict=True)
+            (cap, count, Priced(one, seconds, memory, power, sequence))
+            for (one, cap, count), seconds, memory, power in zip(items, *columns, strict=True)
         ]
 
     def memory(self, layouts: Layouts) -> Array:
         """Bytes on the fullest GPU of every layout, block by block."""
-        at = self.machine(self.pool.node.gpu.tdp, self.pool.node.gpus)
         count = layouts.tensor.size
         held = np.empty(count)
         for start in range(0, count, BLOCK):
             part = slice(start, start + BLOCK)
-            held[part] = memories.memory(self.shape, at, self.code, layouts.take(part)).total
+            held[part] = memories.memory(self.shape, self.code, layouts.take(part)).total
         return held
+
+    def held(self, lattice: Stored) -> Array:
+        """The same of a whole lattice, which shares what its cuts and its ways have in common."""
+        held = [
+            memories.memory(self.shape, self.code, block).total.T.ravel()
+            for block in lattice.blocks(2 * BLOCK)
+        ]
+        return np.concatenate(held)[lattice.index] if held else np.empty(0)
 
     def detail(
         self, layouts: Layouts, cap: float, gpus: int, machine: Machine | None = None

@@ -28,10 +28,8 @@ def ranked(model: Model, run: Run, cluster: Cluster) -> Iterator[tuple[Layout, i
     known = calibrations.shipped()
     pricing = Pricing.of(model, run, cluster, pool, software, known)
     grid = lattice.axes(model, run, pool.node, pool.gpus, ("1f1b",))
-    layouts = lattice.lattice(grid, model.layers, run.batch_sequences, pool.gpus)
-    if layouts.tensor.size == 0:
-        return
-    layouts = layouts.take(pricing.fits(pricing.memory(layouts)))
+    found = lattice.stored(grid, model.layers, run.batch_sequences, pool.gpus)
+    layouts = found.take(pricing.fits(pricing.held(found)))
     rate = pricing.price(layouts, pool.node.gpu.tdp, pool.gpus).tokens_per_second
     for index in np.argsort(-rate, kind="stable"):
         layout, data, _ = lattice.at(layouts, int(index))

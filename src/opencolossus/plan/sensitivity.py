@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opencolossus.plan import filled
 from opencolossus.plan.fleet import Fleet, whole
@@ -59,12 +58,7 @@ def _base(found: Found) -> float:
 
 def _candidates(found: Found) -> Layouts:
     """The fastest layouts at the chosen cap, which another input could put first."""
-    return found.priced.layouts.take(_fastest(found)[:256])
-
-
-def _fastest(found: Found) -> NDArray[np.intp]:
-    """Indices of the fastest layouts, the fastest first."""
-    return np.argsort(-found.priced.tokens_per_second, kind="stable")[:NEWCOMERS]
+    return found.priced.layouts.take(found.ranked[:256])
 
 
 def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
@@ -83,13 +77,12 @@ def _of_machine(plan: Plan, found: Found) -> Iterator[Sensitivity]:
 
 def _with_more_memory(found: Found) -> float:
     """Highest tokens per second among the layouts that a tenth more memory lets in."""
-    layouts, needed = found.rejected
     limit = HEADROOM * found.pricing.pool.node.gpu.memory
-    near = np.flatnonzero(needed <= MORE * limit)
+    near = np.flatnonzero(~found.pricing.fits(found.held) & (found.held <= MORE * limit))
     if near.size == 0:
         return 0.0
     near = near[:: max(near.size // NEWCOMERS, 1)]
-    priced = found.pricing.price(layouts.take(near), found.cap, found.gpus)
+    priced = found.pricing.price(found.layouts.take(near), found.cap, found.gpus)
     return float(np.max(priced.tokens_per_second))
 
 
@@ -137,15 +130,10 @@ def _of_site(
         return
     name = fleet.name_of(pricing.pool)
     caps, counts = replace(fleet, limit=fleet.limit * MORE).carried(name)
+    fleets = [whole(pricing.pool, count / found.share) for count in counts]
+    tries = list(zip(caps.tolist(), fleets, strict=True))[::2]
     best = 0.0
-    for cap, count in list(zip(caps, counts, strict=True))[::2]:
-        usable = whole(pricing.pool, count / found.share)
-        if usable < 1:
-            continue
-        layouts = filled.spread(found.shortlist.layouts, batch, usable)
-        if not layouts.tensor.size:
-            continue
-        priced = pricing.price(layouts, float(cap), usable)
+    for _, _, priced in pricing.price_filled(found.shortlist.layouts, tries):
         rates = np.where(pricing.fits(priced.memory), priced.tokens_per_second, 0.0)
         best = max(best, float(rates.max()))
     best = max(best, _base(found))
@@ -157,7 +145,7 @@ def _more_gpus(found: Found, batch: int) -> Iterator[Sensitivity]:
     more = whole(found.pricing.pool, MORE * found.gpus)
     if more <= found.gpus:
         return
-    wider = filled.spread(found.priced.layouts.take(_fastest(found)), batch, more)
+    wider = filled.spread(found.priced.layouts.take(found.ranked[:NEWCOMERS]), batch, more)
     if wider.tensor.size:
         priced = found.pricing.price(wider, found.cap, more)
         fits = found.pricing.fits(priced.memory)

@@ -10,11 +10,11 @@ from opencolossus.plan import lattice, supply
 from opencolossus.plan.fleet import Fleet, whole
 from opencolossus.plan.lattice import Axes
 from opencolossus.plan.pricing import HEADROOM, Pricing
+from opencolossus.plan.stored import Stored
 from opencolossus.specs.cluster import Pool
 from opencolossus.specs.run import Layout, Run
 from opencolossus.specs.units import POWER, SIZE, show
 from opencolossus.step.columns import Array
-from opencolossus.step.layouts import Layouts
 
 MOST = 1 << 20
 
@@ -72,11 +72,11 @@ def no_network(name: str, pool: Pool) -> str:
 
 
 def too_little_memory(
-    pricing: Pricing, layouts: Layouts, held: Array, gpus: int, schedules: Sequence[str]
+    pricing: Pricing, layouts: Stored, held: Array, gpus: int, schedules: Sequence[str]
 ) -> str:
     """No layout fits in memory: by how much the leanest misses, and what would help."""
     leanest = int(np.argmin(held))
-    layout, _, _ = lattice.at(layouts, leanest)
+    layout, _, _ = lattice.at(layouts.take([leanest]), 0)
     limit = HEADROOM * pricing.pool.node.gpu.memory
     need = float(held[leanest])
     text = (
@@ -124,7 +124,5 @@ def _leaner(layout: Layout) -> Iterator[dict[str, object]]:
 def _fits(pricing: Pricing, run: Run, gpus: int, schedules: Sequence[str]) -> bool:
     grid = lattice.axes(pricing.model, run, pricing.pool.node, gpus, schedules)
     batch = max(pricing.run.batch_sequences, 1)
-    layouts = lattice.lattice(grid, pricing.model.layers, batch, gpus)
-    if layouts.tensor.size == 0:
-        return False
-    return bool(pricing.fits(pricing.memory(layouts)).any())
+    layouts = lattice.stored(grid, pricing.model.layers, batch, gpus)
+    return bool(pricing.fits(pricing.held(layouts)).any())

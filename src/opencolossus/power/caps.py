@@ -81,7 +81,7 @@ def clock_at_cap(gpu: Gpu, cap: ArrayLike, activity: ArrayLike = 1.0) -> Array:
     for _ in range(8):  # f v² is convex and rising above the knee: each step comes from above
         v = 1 - slope * (1 - clock)
         clock = clock - (clock * v * v - target) / (v * v + 2 * slope * clock * v)
-        clock = np.clip(clock, curve.voltage_knee, 1.0)
+        clock = np.minimum(np.maximum(clock, curve.voltage_knee), 1.0)
     return np.where(low <= curve.voltage_knee, low, clock)
 
 

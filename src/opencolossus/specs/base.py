@@ -1,4 +1,4 @@
-"""What every spec shares: frozen, nothing unknown, doc-strings of fields as schema descriptions."""
+"""What every spec shares: frozen, nothing unknown, no number that is none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Spec(BaseModel):
-    """Base of everything that people write."""
+    """Base of everything that people write.
+
+    Validators are built when a class is first used: a command needs few of them. The strings below
+    fields are read by ``specs.docs``.
+    """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
+        defer_build=True,
         allow_inf_nan=False,
     )
 

@@ -100,7 +100,7 @@ def node(kind: str, name: str, where: Origin | None = None, path: str = "") -> t
 
 @cache
 def _node(kind: str, name: str) -> tree.Node:
-    return resolve.expand(_entries(kind)[name], KINDS[kind], node)
+    return resolve.expand(_entries(kind)[name].read(_sources(kind)), KINDS[kind], node)
 
 
 @cache
@@ -113,16 +113,24 @@ def _spec(kind: str, name: str) -> Spec:
 
 
 @cache
-def _entries(kind: str) -> dict[str, tree.Node]:
+def _tables(kind: str) -> dict[str, tree.Part]:
     data = files("opencolossus.specs") / "catalog" / f"{kind}.yaml"
     if not data.is_file():
         return {}
-    text, file = data.read_text(encoding="utf-8"), f"catalog/{kind}.yaml"
-    head = text.partition("\nentries:")[0]  # sources stand first; the rest is read once, with them
-    table = tree.parse(head, file).child("sources")
-    sources = {key: _source(key, child) for key, child in table.value.items()} if table else {}
-    found = tree.parse(text, file, sources).child("entries")
-    return dict(found.value) if found else {}
+    return tree.parts(data.read_text(encoding="utf-8"), f"catalog/{kind}.yaml")
+
+
+@cache
+def _entries(kind: str) -> dict[str, tree.Part]:
+    table = _tables(kind).get("entries")
+    return table.parts() if table else {}
+
+
+@cache
+def _sources(kind: str) -> dict[str, Source]:
+    table = _tables(kind).get("sources")
+    found = table.read().value if table else {}
+    return {key: _source(key, child) for key, child in found.items()}
 
 
 def _source(key: str, child: tree.Node) -> Source:
@@ -133,9 +141,7 @@ def _source(key: str, child: tree.Node) -> Source:
 
 def sources(kind: str) -> set[str]:
     """Keys of the sources that a kind's file declares."""
-    text = (files("opencolossus.specs") / "catalog" / f"{kind}.yaml").read_text(encoding="utf-8")
-    table = tree.parse(text, kind).child("sources")
-    return set(table.value) if table else set()
+    return set(_sources(kind))
 
 
 def assumed(known: dict[str, Fact]) -> dict[str, Fact]:

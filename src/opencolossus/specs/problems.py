@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from opencolossus.specs import types
+from opencolossus.specs import docs, types
 from opencolossus.specs.errors import did_you_mean
 from opencolossus.specs.tree import Loc, Node
 
@@ -154,8 +154,9 @@ def _purpose(spec: Any, path: Loc, names: Names) -> str:
         wanted = types.catalog_spec(field.annotation)
         if wanted is not None and (known := _listed(names(str(wanted.catalog_kind)))):
             return f"; the catalog has {known}"
-        if field.description:
-            return f": {field.description.splitlines()[0]}"
+        text = docs.of_fields(option).get(str(path[-1]))
+        if text is not None:
+            return f": {text.splitlines()[0]}"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from opencolossus.specs import catalog
+from opencolossus.specs.docs import WithDocs
 from opencolossus.specs.document import Description
 from opencolossus.specs.evidence import Evidence
 from opencolossus.specs.model import Model
@@ -31,7 +32,7 @@ def json_schema() -> dict[str, Any]:
     A field that takes a catalog entry accepts its name, or a mapping with ``base`` and overrides;
     then nothing is required at any depth, because the base brings it, and null takes away.
     """
-    schema = Description.model_json_schema(mode="validation")
+    schema = Description.model_json_schema(mode="validation", schema_generator=WithDocs)
     by_title = {spec.__name__: kind for kind, spec in catalog.KINDS.items()}
     definitions = schema.get("$defs", {})
     parts = {title + PART: _part(definition) for title, definition in definitions.items()}

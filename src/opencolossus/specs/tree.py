@@ -23,7 +23,13 @@ _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.?\d+)([eE][-+]?\d+)?")
 _CONSTANTS = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _CONSTANTS |= {"true": True, "True": True, "false": False, "False": False}  # type: ignore[dict-item]
 _FACT_KEYS = {"value", "evidence", "source", "note"}
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Leaves out the tags of YAML 1.1, which nobody asks for: ``scalar`` reads what is written."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,69 @@ def read(path: Path) -> str:
         raise UserError(f"{path}: {error.strerror or error}") from None
 
 
-def parse(text: str, file: str, sources: Mapping[str, Source] | None = None) -> Node:
+@dataclass(frozen=True)
+class Part:
+    """A part of a YAML document that becomes a tree when it is asked for."""
+
+    node: yaml.Node
+    file: str
+    key: Origin | None = None
+
+    def parts(self) -> dict[str, Part]:
+        """The values of a mapping by their keys.
+
+        Raises:
+            UserError: a key stands there twice.
+        """
+        found: dict[str, Part] = {}
+        for key_node, value in self.node.value:
+            key, where = str(key_node.value), _origin(key_node, self.file)
+            if key in found:
+                raise UserError(f"{where}: {key!r} stands here a second time; keep one of them")
+            found[key] = Part(value, self.file, where)
+        return found
+
+    def read(self, sources: Mapping[str, Source] | None = None) -> Node:
+        """The tree, with the facts whose sources are among ``sources``.
+
+        Raises:
+            UserError: a fact is none, a key stands somewhere twice.
+        """
+        origin = _origin(self.node, self.file)
+        if isinstance(self.node, yaml.ScalarNode):
+            text = self.node.value
+            return Node(text if self.node.style else scalar(text), origin, self.key)
+        if isinstance(self.node, yaml.SequenceNode):
+            items = [Part(item, self.file).read(sources) for item in self.node.value]
+            return Node(items, origin, self.key)
+        found = {key: part.read(sources) for key, part in self.parts().items()}
+        if "value" in found and "evidence" in found:
+            return _fact(found, self.key, sources or {})
+        return Node(found, origin, self.key)
+
+
+def parse(text: str, file: str) -> Node:
     """Parse one YAML document.
 
     Raises:
         UserError: the text is not YAML, with the place and the reason.
     """
+    try:
+        return _composed(text, file).read()
+    except RecursionError:
+        raise UserError(f"{file}: an alias (*) stands inside of what it names (&)") from None
+
+
+def parts(text: str, file: str) -> dict[str, Part]:
+    """The parts of one YAML document that is a mapping, by their keys.
+
+    Raises:
+        UserError: the text is not YAML, or a key stands there twice.
+    """
+    return _composed(text, file).parts()
+
+
+def _composed(text: str, file: str) -> Part:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -111,10 +174,7 @@ def parse(text: str, file: str, sources: Mapping[str, Source] | None = None) -> 
         raise UserError(f"{file}: not YAML: {error}") from None
     if node is None:
         raise UserError(f"{file} is empty; a description needs at least name, model and run")
-    try:
-        return _convert(node, file, sources or {})
-    except RecursionError:
-        raise UserError(f"{file}: an alias (*) stands inside of what it names (&)") from None
+    return Part(node, file)
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> str:
@@ -135,28 +195,11 @@ def _origin(node: yaml.Node, file: str) -> Origin:
     return Origin(file, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _convert(node: yaml.Node, file: str, sources: Mapping[str, Source]) -> Node:
-    origin = _origin(node, file)
-    if isinstance(node, yaml.ScalarNode):
-        return Node(scalar(node.value) if not node.style else node.value, origin)
-    if isinstance(node, yaml.SequenceNode):
-        return Node([_convert(item, file, sources) for item in node.value], origin)
-    found: dict[str, Node] = {}
-    for key_node, value_node in node.value:
-        key, where = str(key_node.value), _origin(key_node, file)
-        if key in found:
-            raise UserError(f"{where}: {key!r} stands here a second time; keep one of them")
-        found[key] = replace(_convert(value_node, file, sources), key=where)
-    if "value" in found and "evidence" in found:
-        return _fact(found, origin, sources)
-    return Node(found, origin)
-
-
-def _fact(found: dict[str, Node], origin: Origin, sources: Mapping[str, Source]) -> Node:
-    for key, node in found.items():
-        if key not in _FACT_KEYS:
+def _fact(found: dict[str, Node], key: Origin | None, sources: Mapping[str, Source]) -> Node:
+    for name, node in found.items():
+        if name not in _FACT_KEYS:
             raise UserError(
-                f"{node.key}: unknown key {key!r} of a fact{did_you_mean(key, _FACT_KEYS)}"
+                f"{node.key}: unknown key {name!r} of a fact{did_you_mean(name, _FACT_KEYS)}"
             )
     grade, named = found["evidence"].value, found.get("source")
     if grade not in list(Evidence):
@@ -167,7 +210,7 @@ def _fact(found: dict[str, Node], origin: Origin, sources: Mapping[str, Source])
         source = sources.get(str(named.value), Source(str(named.value), str(named.value)))
     note = str(found["note"].value) if "note" in found else ""
     fact = Fact(found["value"].value, Evidence(grade), source, note)
-    return replace(found["value"], origin=found["value"].origin or origin, fact=fact)
+    return replace(found["value"], key=key, fact=fact)
 
 
 def scalar(text: str) -> str | int | float | bool | None:

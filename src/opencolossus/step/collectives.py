@@ -72,10 +72,8 @@ def all_reduce_out(machine: Machine, nodes: Array, local: Array, size: Array) ->
     return np.minimum(ring, tree)
 
 
-def gather_time(
-    machine: Machine, ranks: Array, stride: Array, size: Array, ports: Array = ALL_PORTS
-) -> Array:
-    """Seconds of an all-gather or reduce-scatter of a ``size`` B buffer.
+class Gathering:
+    """All-gathers and reduce-scatters of one group of ranks, for buffers of any size.
 
     Args:
         ranks: members of the group.
@@ -83,14 +81,31 @@ def gather_time(
             a scale-up domain, and drive as many network ports.
         ports: the most of them that are used.
     """
-    local = np.clip(np.floor(machine.domain / stride), 1.0, ranks)
-    nodes = np.ceil(ranks / local)
-    fast = machine.link * machine.link_reach
-    inside = ring_factor(ranks) * size / fast + (local - 1) * HOP_UP
-    slow = np.minimum(np.minimum(local, ports) * _nic(machine, ranks * stride), fast)
-    hops = np.minimum(nodes - 1, 4 * np.log2(np.maximum(nodes, 1.0)))
-    outside = ring_factor(ranks) * size / slow + (local - 1) * HOP_UP + hops * _hop(machine, nodes)
-    return np.where(ranks > 1, machine.start + np.where(nodes > 1, outside, inside), 0.0)
+
+    def __init__(
+        self, machine: Machine, ranks: Array, stride: Array, ports: Array = ALL_PORTS
+    ) -> None:
+        local = np.clip(np.floor(machine.domain / stride), 1.0, ranks)
+        nodes = np.ceil(ranks / local)
+        fast = machine.link * machine.link_reach
+        slow = np.minimum(np.minimum(local, ports) * _nic(machine, ranks * stride), fast)
+        hops = np.minimum(nodes - 1, 4 * np.log2(np.maximum(nodes, 1.0)))
+        self.several = ranks > 1
+        self.start = machine.start
+        self.share = ring_factor(ranks)
+        self.bandwidth = np.where(nodes > 1, slow, fast)
+        self.inside = (local - 1) * HOP_UP
+        self.outside = np.where(nodes > 1, hops * _hop(machine, nodes), 0.0)
+
+    def seconds(self, size: Array) -> Array:
+        """Seconds for a buffer of ``size`` B."""
+        moving = self.share * size / self.bandwidth
+        return np.where(self.several, self.start + (moving + self.inside + self.outside), 0.0)
+
+
+def gather_time(machine: Machine, ranks: Array, stride: Array, size: Array) -> Array:
+    """Seconds of one all-gather or reduce-scatter of a ``size`` B buffer (``Gathering``)."""
+    return Gathering(machine, ranks, stride).seconds(size)
 
 
 def send_time(machine: Machine, stride: Array, size: Array) -> Array:

@@ -16,7 +16,8 @@ Array = NDArray[np.float64]
 class Columns:
     """A record of float64 arrays that broadcast against each other.
 
-    Fields may be given as numbers or arrays; they are stored as arrays of zero or one dimension.
+    Fields may be given as numbers or arrays; they are stored as arrays of zero or one dimension,
+    or of two where a law is asked for all pairs of some values and others.
     """
 
     def __post_init__(self) -> None:
@@ -53,17 +54,17 @@ class Columns:
     def join(cls, records: Sequence[Self]) -> Self:
         """One record with the entries of all ``records``, one after the other."""
         sizes = [record.length for record in records]
-        return cls(
-            **{
-                field.name: np.concatenate(
-                    [
-                        np.broadcast_to(getattr(record, field.name), (size,))
-                        for record, size in zip(records, sizes, strict=True)
-                    ]
-                )
-                for field in fields(cls)
-            }
-        )
+
+        def column(name: str) -> Array:
+            values = [getattr(record, name) for record in records]
+            return np.concatenate(
+                [
+                    value if value.shape == (size,) else np.full(size, value)
+                    for value, size in zip(values, sizes, strict=True)
+                ]
+            )
+
+        return cls(**{field.name: column(field.name) for field in fields(cls)})
 
     @property
     def length(self) -> int:

@@ -11,16 +11,17 @@ bandwidth several times their size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from opencolossus.step import shape as shapes
-from opencolossus.step.collectives import gather_time
+from opencolossus.step.collectives import ALL_PORTS, Gathering, gather_time
 from opencolossus.step.columns import Array
 from opencolossus.step.compute import streaming_time
 from opencolossus.step.layer import Layer
 from opencolossus.step.layouts import FULL, Layouts
 from opencolossus.step.machine import Code, Machine
-from opencolossus.step.memory import local_weights
+from opencolossus.step.memory import layer_weights, local_weights
 from opencolossus.step.pipeline import slots
 from opencolossus.step.shape import Shape
 
@@ -29,6 +30,8 @@ SHARPNESS = 4.0
 where they are equally long and cannot be perfectly interleaved."""
 CHANNELS = 16
 """Multiprocessors that NCCL's kernels keep busy, one for each channel."""
+TWO = np.asarray(2.0)
+"""Bytes of a weight that is gathered."""
 COPIES = 5.0
 """Bytes of memory traffic for each byte that arrives: written by the peer into a buffer, read,
 added to what is read, written, read again for the next rank (NCCL's simple protocol)."""
@@ -43,8 +46,13 @@ def joined(a: Array, b: Array) -> Array:
 
 def exposed(shape: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
     """Exposed seconds of a step's communication between replicas."""
+    sharded = layouts.zero >= 3
+    if sharded.all():
+        return _sharded(shape, machine, code, layouts, one)
     replicated = _replicated(shape, machine, code, layouts)
-    return np.where(layouts.zero >= 3, _sharded(shape, machine, code, layouts, one), replicated)
+    if not sharded.any():
+        return replicated
+    return np.where(sharded, _sharded(shape, machine, code, layouts, one), replicated)
 
 
 def _stride(layouts: Layouts) -> Array:
@@ -53,8 +61,9 @@ def _stride(layouts: Layouts) -> Array:
 
 def _replicated(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:
     dense, routed = local_weights(s, layouts)
-    reduce = _exchange(machine, layouts, dense * s.trained, routed * s.trained, code.gradient)
-    gather = _exchange(machine, layouts, dense * s.trained, routed * s.trained, np.asarray(2.0))
+    reduce, gather = _exchange(
+        machine, layouts, dense * s.trained, routed * s.trained, (code.gradient, TWO)
+    )
     return reductions(layouts) * reduce + gather
 
 
@@ -71,30 +80,43 @@ def reductions(layouts: Layouts) -> Array:
 
 
 def _exchange(
-    machine: Machine, layouts: Layouts, dense: Array, routed: Array, width: Array
-) -> Array:
-    """Seconds to reduce-scatter or all-gather all weights of a GPU, ``width`` B each.
+    machine: Machine, layouts: Layouts, dense: Array, routed: Array, widths: Sequence[Array]
+) -> list[Array]:
+    """Seconds to reduce-scatter or all-gather all weights of a GPU, of each of ``widths`` B.
 
     Sharers reduce among themselves; where they are fewer than the replicas, what each holds is
     added up across the groups too.
     """
-    group = layouts.sharers
-    seconds = gather_time(machine, group, _stride(layouts), dense * width)
-    others = layouts.replicas / group
-    across = gather_time(machine, others, _stride(layouts) * group, dense * width / group)
-    stride = layouts.expert * layouts.expert_tensor
-    experts = gather_time(machine, layouts.expert_replicas, stride, routed * width)
-    return seconds + across + np.where(routed > 0, experts, 0.0)
+    group, stride = layouts.sharers, _stride(layouts)
+    inside = Gathering(machine, group, stride)
+    seconds = [inside.seconds(dense * width) for width in widths]
+    if layouts.shard_group.any():
+        across = Gathering(machine, layouts.replicas / group, stride * group)
+        shares = [across.seconds(dense * width / group) for width in widths]
+        seconds = [one + more for one, more in zip(seconds, shares, strict=True)]
+    experts = _experts(machine, layouts, layouts.expert_replicas, routed, widths)
+    return [one + more for one, more in zip(seconds, experts, strict=True)]
+
+
+def _experts(
+    machine: Machine,
+    layouts: Layouts,
+    ranks: Array,
+    routed: Array,
+    widths: Sequence[Array],
+    ports: Array = ALL_PORTS,
+) -> list[Array]:
+    """The same of routed weights among ``ranks`` that hold the same experts."""
+    if not routed.any():
+        return [np.asarray(0.0) for _ in widths]
+    group = Gathering(machine, ranks, layouts.expert * layouts.expert_tensor, ports)
+    return [np.where(routed > 0, group.seconds(routed * width), 0.0) for width in widths]
 
 
 def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Array:
     """Exposed seconds of FSDP: per layer, what its neighbours' compute does not hide."""
-    dense = shapes.layer_weights(s) / (s.layers * layouts.tensor)
-    ways = layouts.expert * layouts.expert_tensor
-    routed = shapes.routed_weights(s) / (s.layers * ways)
-    ports = np.where(code.ports > 0, code.ports, np.inf)
-    gather = _exchange_layer(machine, layouts, dense, routed, np.asarray(2.0), ports)
-    reduce = _exchange_layer(machine, layouts, dense, routed, code.gradient, ports)
+    dense, routed = layer_weights(s, layouts)
+    gather, reduce = _exchange_layer(machine, code, layouts, dense, routed)
     reduce = reduce * s.trained
     taken = _taken(machine, 2 * (dense + routed), gather)
     forward = one.forward + one.gap / 3
@@ -106,6 +128,8 @@ def _sharded(s: Shape, machine: Machine, code: Code, layouts: Layouts, one: Laye
     extra = np.where(overlaps, extra, 2 * gather + reduce)
     stage = np.minimum(slots(s.layers, layouts), s.layers)
     inside = layouts.micro_batches * stage * extra + gather + reduce
+    if not layouts.shard_group.any():
+        return inside
     across, last = _across_groups(s, machine, code, layouts), stage * backward
     beside = joined(last + CHANNELS / machine.units * across, across) - last
     return inside + np.where(overlaps, beside, across)
@@ -118,12 +142,16 @@ def _taken(machine: Machine, size: Array, seconds: Array) -> Array:
 
 
 def _exchange_layer(
-    machine: Machine, layouts: Layouts, dense: Array, routed: Array, width: Array, ports: Array
-) -> Array:
-    seconds = gather_time(machine, layouts.sharers, _stride(layouts), dense * width, ports)
-    stride = layouts.expert * layouts.expert_tensor
-    experts = gather_time(machine, layouts.expert_sharers, stride, routed * width, ports)
-    return seconds + np.where(routed > 0, experts, 0.0)
+    machine: Machine, code: Code, layouts: Layouts, dense: Array, routed: Array
+) -> tuple[Array, Array]:
+    """Seconds to gather the weights of a layer among sharers, and to reduce its gradients."""
+    widths = (TWO, code.gradient)
+    ports = np.where(code.ports > 0, code.ports, np.inf)
+    group = Gathering(machine, layouts.sharers, _stride(layouts), ports)
+    seconds = (group.seconds(dense * width) for width in widths)
+    experts = _experts(machine, layouts, layouts.expert_sharers, routed, widths, ports)
+    gather, reduce = (one + more for one, more in zip(seconds, experts, strict=True))
+    return gather, reduce
 
 
 def _across_groups(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:

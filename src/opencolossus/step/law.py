@@ -7,9 +7,10 @@ of five hundred published measurements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opencolossus.step import data_parallel, memory, pipeline
 from opencolossus.step.collectives import send_time
@@ -61,60 +62,66 @@ def price(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> tuple
     """Seconds and bytes of one step for every layout."""
     return (
         cost(shape, machine, code, layouts, layer_costs(shape, machine, code, layouts)),
-        memory.memory(shape, machine, code, layouts),
+        memory.memory(shape, code, layouts),
     )
 
 
 def layer_costs(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer:
-    """What a layer costs under every layout.
+    """What a layer costs under every layout."""
+    one_model = shape.scalar and machine.scalar and code.scalar
+    if not one_model or all(column.ndim == 0 for column in _cut(layouts)):
+        return layer(shape, machine, code, layouts)
+    layers, where = distinct_layers(shape, machine, code, layouts)
+    return layers.take(where)
+
+
+def distinct_layers(
+    shape: Shape, machine: Machine, code: Code, layouts: Layouts
+) -> tuple[Layer, NDArray[np.intp]]:
+    """What a layer of one model costs on one machine, and which of the entries each layout has.
 
     It depends on how a layer is cut (tensor, context, expert, micro-batch, recompute) and not on
-    the pipeline or the number of replicas, so among many layouts of one model each cut is priced
-    once.
+    the pipeline or the number of replicas, so each cut is priced once.
     """
-    one_model = shape.scalar and machine.scalar and code.scalar
-    cut = (layouts.tensor, layouts.context, layouts.expert, layouts.micro_batch)
-    if not one_model or all(column.ndim == 0 for column in cut):
-        return layer(shape, machine, code, layouts)
     key = (layouts.recompute + 4 * (layouts.expert_tensor > 1)).astype(np.int64)
-    for column in cut:
+    for column in _cut(layouts):
         key = key * 8192 + column.astype(np.int64)  # 4 x 13 bits and 3: below 63
     _, first, where = np.unique(key, return_index=True, return_inverse=True)
-    return layer(shape, machine, code, layouts.take(first)).take(where)
+    return layer(shape, machine, code, layouts.take(first)), where
+
+
+def _cut(layouts: Layouts) -> tuple[Array, ...]:
+    return layouts.tensor, layouts.context, layouts.expert, layouts.micro_batch
 
 
 def cost(shape: Shape, machine: Machine, code: Code, layouts: Layouts, one: Layer) -> Cost:
     """Assemble a step from what its layers cost."""
-    count = layouts.micro_batches
-    slowest, mean = pipeline.stage_times(shape.layers, layouts, one.total, one.head)
+    count, total = layouts.micro_batches, one.total
+    slowest, mean = pipeline.stage_times(shape.layers, layouts, total, one.head)
     compute = count * slowest
     # what the slowest stage does, split in the proportions of a layer; the rest is the head
-    layers = np.minimum(pipeline.slots(shape.layers, layouts), shape.layers)
-    per = count * layers
-    inside = np.minimum(per * one.total, compute)
-    scale = inside / np.maximum(per * one.total, 1e-30)
-    sends = _sends(shape, machine, code, layouts)
-    weight = one.backward_weight / np.maximum(one.total, 1e-30)
-    forward = one.forward / np.maximum(one.total, 1e-30)
+    per = count * np.minimum(pipeline.slots(shape.layers, layouts), shape.layers)
+    whole = per * total
+    inside = np.minimum(whole, compute)
+    per = per * (inside / np.maximum(whole, 1e-30))
+    weight = one.backward_weight / np.maximum(total, 1e-30)
+    forward = one.forward / np.maximum(total, 1e-30)
     idle = pipeline.bubble(layouts, slowest, mean, forward, weight)
-    exposed = data_parallel.exposed(shape, machine, code, layouts, one)
-    optimiser = optimiser_time(shape, machine, code, layouts)
-    parts = Cost(
-        compute=per * scale * (one.compute - one.recompute) + (compute - inside),
-        recompute=per * scale * one.recompute,
-        gaps=per * scale * one.gap + code.step_gap * (1 - code.captured),
-        tensor=per * scale * (one.tensor + one.recompute_communication),
-        context=per * scale * one.context,
-        expert=per * scale * one.expert,
-        sends=sends,
-        bubble=idle,
-        data=exposed,
-        optimiser=optimiser,
-        stragglers=np.asarray(0.0),
-        memory_bound=per * scale * one.memory_bound,
-    )
     waits = code.jitter * np.sqrt(2 * np.log(np.maximum(layouts.gpus, 1.0)))
-    return replace(parts, stragglers=waits * (compute + idle))
+    return Cost(
+        compute=per * (one.compute - one.recompute) + (compute - inside),
+        recompute=per * one.recompute,
+        gaps=per * one.gap + code.step_gap * (1 - code.captured),
+        tensor=per * (one.tensor + one.recompute_communication),
+        context=per * one.context,
+        expert=per * one.expert,
+        sends=_sends(shape, machine, code, layouts),
+        bubble=idle,
+        data=data_parallel.exposed(shape, machine, code, layouts, one),
+        optimiser=optimiser_time(shape, machine, code, layouts),
+        stragglers=waits * (compute + idle),
+        memory_bound=per * one.memory_bound,
+    )
 
 
 def _sends(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:

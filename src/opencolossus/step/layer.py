@@ -56,18 +56,13 @@ class Layer(Columns):
 def layer(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Layer:
     """Price one micro-batch in the mean layer for every layout (or every distinct shard)."""
     tokens = layouts.micro_batch * shape.sequence / layouts.context
-    attention, core = operators.attention(shape, machine, code, layouts, tokens)
-    dense = operators.feed_forward(machine, code, layouts, tokens, shape, shape.feed_forward)
-    sparse = operators.experts(shape, machine, code, layouts, tokens)
     part = shape.expert_layers / shape.layers
-    total = operators.Pass(
-        *(
-            getattr(attention, name)
-            + (1 - part) * getattr(dense, name)
-            + part * getattr(sparse, name)
-            for name in ("forward", "data", "weight", "memory")
-        )
-    )
+    total, core = operators.attention(shape, machine, code, layouts, tokens)
+    if (part < 1).any():
+        dense = operators.feed_forward(machine, code, layouts, tokens, shape, shape.feed_forward)
+        total.add(dense, 1 - part)
+    if (part > 0).any():
+        total.add(operators.experts(shape, machine, code, layouts, tokens), part)
     adding = _adding(shape, machine, code, layouts, part)
     head_forward, head_backward = operators.head(shape, machine, code, layouts, tokens)
     frozen = np.where(shape.trained < 1, shape.trained, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +18,10 @@ SCHEDULES = {"1f1b": ONE_F_ONE_B, "zb-h1": ZB_H1, "zb-h2": ZB_H2, "dualpipe": DU
 
 @dataclass(frozen=True)
 class Layouts(Columns):
-    """Ranks are numbered tensor first, then context, data, pipeline (Megatron-LM's order)."""
+    """Ranks are numbered tensor first, then context, data, pipeline (Megatron-LM's order).
+
+    What follows from the columns is computed once: most parts of a step ask for it.
+    """
 
     tensor: Array
     context: Array
@@ -44,38 +48,40 @@ class Layouts(Columns):
     """Share of the layers whose activations wait in the host's memory for the backward pass, and
     come and go beside the compute of others."""
 
-    @property
+    @cached_property
     def gpus(self) -> Array:
         """GPUs of each layout."""
         return self.tensor * self.context * self.pipeline * self.data
 
-    @property
+    @cached_property
     def micro_batches(self) -> Array:
         """Micro-batches that each replica runs per step."""
         return np.ceil(self.batch / (self.data * self.micro_batch) - 1e-9)
 
-    @property
+    @cached_property
     def replicas(self) -> Array:
         """Ranks that hold the same dense weights: data times context."""
         return self.data * self.context
 
-    @property
+    @cached_property
     def sharers(self) -> Array:
         """Ranks that dense states are sharded over under ZeRO."""
-        limit = np.where(self.shard_group > 0, self.shard_group, np.inf)
-        return np.minimum(self.replicas, limit)
+        return np.minimum(self.replicas, self._largest_group)
 
-    @property
+    @cached_property
     def expert_replicas(self) -> Array:
         """Ranks that hold the same expert weights."""
         ranks = self.tensor * self.context * self.data
         return np.maximum(ranks / (self.expert * self.expert_tensor), 1.0)
 
-    @property
+    @cached_property
     def expert_sharers(self) -> Array:
         """Ranks that states of experts are sharded over under ZeRO."""
-        limit = np.where(self.shard_group > 0, self.shard_group, np.inf)
-        return np.minimum(self.expert_replicas, limit)
+        return np.minimum(self.expert_replicas, self._largest_group)
+
+    @cached_property
+    def _largest_group(self) -> Array:
+        return np.where(self.shard_group > 0, self.shard_group, np.inf)
 
     @staticmethod
     def of(layout: Layout, data: int, batch: int, schedule: str = "1f1b") -> Layouts:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from opencolossus.step import shape as shapes
 from opencolossus.step.columns import Array, Columns
 from opencolossus.step.layouts import DUALPIPE, FULL, SELECTIVE, Layouts
-from opencolossus.step.machine import Code, Machine
+from opencolossus.step.machine import Code
 from opencolossus.step.pipeline import (
     in_flight,
     in_flight_last,
@@ -49,41 +49,45 @@ class Memory(Columns):
         return states + self.activations + self.temporary + self.framework
 
 
-class _States:
-    """Weights of one stage on one GPU: dense and routed, and over how many ranks they shard."""
-
-    def __init__(self, s: Shape, layouts: Layouts) -> None:
-        share = slots(s.layers, layouts) / s.layers
-        share = np.minimum(share, 1.0)
-        split = layouts.tensor
-        tables = np.where(layouts.pipeline > 1, s.vocabulary * s.width, shapes.table_weights(s))
-        self.blocks = shapes.layer_weights(s) * share / split
-        self.layer = shapes.layer_weights(s) / (s.layers * split)
-        ways = layouts.expert * layouts.expert_tensor
-        self.routed_layer = shapes.routed_weights(s) / (s.layers * ways)
-        self.dense = self.blocks + tables / split
-        self.routed = shapes.routed_weights(s) * share / ways
-        self.sharers = layouts.sharers
-        self.routed_sharers = layouts.expert_sharers
-
-    def sharded(self, sharded: NDArray[np.bool_]) -> Array:
-        """Weights held where ``sharded`` says that the kind is shared out."""
-        dense = self.dense / np.where(sharded, self.sharers, 1.0)
-        return dense + self.routed / np.where(sharded, self.routed_sharers, 1.0)
-
-
 def local_weights(s: Shape, layouts: Layouts) -> tuple[Array, Array]:
     """Dense and routed weights of the fullest stage on one GPU, before any ZeRO sharding."""
-    states = _States(s, layouts)
-    return states.dense, states.routed
+    tables = np.where(layouts.pipeline > 1, s.vocabulary * s.width, shapes.table_weights(s))
+    ways = layouts.expert * layouts.expert_tensor
+    routed = shapes.routed_weights(s) * _stage_share(s, layouts) / ways
+    return block_weights(s, layouts) + tables / layouts.tensor, routed
 
 
 def block_weights(s: Shape, layouts: Layouts) -> Array:
     """The dense ones of these inside blocks: embedding and head left out."""
-    return _States(s, layouts).blocks
+    return shapes.layer_weights(s) * _stage_share(s, layouts) / layouts.tensor
 
 
-def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memory:
+def layer_weights(s: Shape, layouts: Layouts) -> tuple[Array, Array]:
+    """Dense and routed weights of one layer on one GPU."""
+    ways = layouts.expert * layouts.expert_tensor
+    dense = shapes.layer_weights(s) / (s.layers * layouts.tensor)
+    return dense, shapes.routed_weights(s) / (s.layers * ways)
+
+
+def _stage_share(s: Shape, layouts: Layouts) -> Array:
+    """Share of all layers that the fullest stage has."""
+    return np.minimum(slots(s.layers, layouts) / s.layers, 1.0)
+
+
+class _States:
+    """Weights of the fullest stage on one GPU, whole and shared out among the replicas."""
+
+    def __init__(self, s: Shape, layouts: Layouts) -> None:
+        dense, routed = local_weights(s, layouts)
+        self.whole = dense + routed
+        self.shared = dense / layouts.sharers + routed / layouts.expert_sharers
+
+    def sharded(self, sharded: NDArray[np.bool_]) -> Array:
+        """Weights held where ``sharded`` says whether they are shared out."""
+        return np.where(sharded, self.shared, self.whole)
+
+
+def memory(shape: Shape, code: Code, layouts: Layouts) -> Memory:
     """Bytes by kind for every layout; the fuller of first and last stage counts."""
     states = _States(shape, layouts)
     tokens = layouts.micro_batch * shape.sequence / layouts.context
@@ -98,32 +102,35 @@ def memory(shape: Shape, machine: Machine, code: Code, layouts: Layouts) -> Memo
     held = np.where(alone, first + logits, np.maximum(first, last))
     # what an interleaved schedule adds up of one chunk before ZeRO-2 shares it out
     chunk = (layouts.zero == 2) & (layouts.virtual > 1)
-    partial = np.where(chunk, (states.dense + states.routed) / layouts.virtual, 0.0)
+    partial = np.where(chunk, states.whole / layouts.virtual, 0.0)
     trained = np.maximum(shape.trained, 0.01)
-    gathered = np.where(layouts.zero >= 3, 4 * (states.layer + states.routed_layer), 0.0)
+    dense, routed = layer_weights(shape, layouts)
+    gathered = np.where(layouts.zero >= 3, 4 * (dense + routed), 0.0)
     working = np.where(layouts.recompute == FULL, whole, 0.0)
-    buffers = 4 * tokens * shape.width
-    kept_states = _optimiser(code, states, layouts.zero >= 1)
-    rounded = np.where(code.width > 2, 4.0, 0.0) * states.sharded(layouts.zero >= 1)
-    staged = code.staged * trained * (kept_states + rounded)
+    temporary = gathered + working + 4 * tokens * shape.width
+    optimiser = _optimiser(shape, code, layouts, states)
+    if code.staged.any():
+        rounded = np.where(code.width > 2, 4.0, 0.0) * states.sharded(layouts.zero >= 1)
+        temporary = temporary + code.staged * trained * (optimiser + rounded)
     return Memory(
         weights=np.where(shape.trained < 1, code.frozen, code.width)
         * copies
         * states.sharded(layouts.zero >= 3),
         gradients=trained * code.gradient * (copies * states.sharded(layouts.zero >= 2) + partial),
-        optimiser=trained * kept_states,
+        optimiser=trained * optimiser,
         activations=held,
-        temporary=gathered + working + buffers + staged,
+        temporary=temporary,
         framework=code.framework,
     )
 
 
-def _optimiser(code: Code, states: _States, sharded: NDArray[np.bool_]) -> Array:
+def _optimiser(s: Shape, code: Code, layouts: Layouts, states: _States) -> Array:
     """fp32 weights beside 16-bit ones, and two moments; of what Muon moves, momentum alone."""
-    each = np.where(code.width > 2, 8.0, 12.0)
+    each, sharded = np.where(code.width > 2, 8.0, 12.0), layouts.zero >= 1
     if not code.muon.any():
         return each * states.sharded(sharded)
-    tables = (states.dense - states.blocks) / np.where(sharded, states.sharers, 1.0)
+    dense, _ = local_weights(s, layouts)
+    tables = (dense - block_weights(s, layouts)) / np.where(sharded, layouts.sharers, 1.0)
     saved = 4 * code.muon
     return (each - saved) * states.sharded(sharded) + saved * tables
 
@@ -155,5 +162,6 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
     kept = np.where(layouts.recompute == FULL, entry, kept)
     share = layouts.recompute_share
-    kept = share * kept + (1 - share) * (whole + core)
+    if (share < 1).any():
+        kept = share * kept + (1 - share) * (whole + core)
     return whole + core, (1 - layouts.offloaded) * kept

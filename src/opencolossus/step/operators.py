@@ -39,15 +39,27 @@ class Pass:
         ``casts`` are 0 where another kernel hands on what comes in, or its gradient what goes out,
         in 8 bits.
         """
+        there = m * k * n > 0
+        if not np.any(there):  # most models have no use for some of the products
+            return
         forward, data, weight = product_times(machine, m, k, n, count, code.low)
-        there = (m * k * n > 0) * code.low * count
-        # read 2 B, write two copies of 1 B
-        cast_in = there * casts[0] * streaming_time(machine, 4 * m * k)
-        cast_out = there * casts[1] * streaming_time(machine, 4 * m * n)
-        self.forward = self.forward + forward + cast_in
-        self.data = self.data + data + cast_out
+        self.forward = self.forward + forward
+        self.data = self.data + data
         self.weight = self.weight + weight
-        self.memory = self.memory + cast_in + cast_out
+        if code.low.any():
+            # read 2 B, write two copies of 1 B
+            cast_in = there * code.low * count * casts[0] * streaming_time(machine, 4 * m * k)
+            cast_out = there * code.low * count * casts[1] * streaming_time(machine, 4 * m * n)
+            self.forward = self.forward + cast_in
+            self.data = self.data + cast_out
+            self.memory = self.memory + cast_in + cast_out
+
+    def add(self, other: Pass, share: Array) -> None:
+        """Add a ``share`` of another kind."""
+        self.forward = self.forward + share * other.forward
+        self.data = self.data + share * other.data
+        self.weight = self.weight + share * other.weight
+        self.memory = self.memory + share * other.memory
 
     def stream(self, forward: Array, backward: Array) -> None:
         """Add memory-bound work, in seconds."""

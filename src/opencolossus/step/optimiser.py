@@ -34,13 +34,13 @@ NEWTON_SCHULZ = 5
 def optimiser_time(s: Shape, machine: Machine, code: Code, layouts: Layouts) -> Array:
     """Seconds of the optimiser on what one GPU holds of the states."""
     dense, routed = local_weights(s, layouts)
-    blocks = block_weights(s, layouts)
     sharded = layouts.zero >= 1
     share = np.where(sharded, layouts.sharers, 1.0)
     routed_share = np.where(sharded, layouts.expert_sharers, 1.0)
     bytes_ = ADAM_BYTES * dense / share + ADAM_BYTES * routed / routed_share
     if not code.muon.any():
         return streaming_time(machine, bytes_ * s.trained)
+    blocks = block_weights(s, layouts)
     more = (MUON_BYTES - ADAM_BYTES) * (blocks / share + routed / routed_share)
     seconds = streaming_time(machine, (bytes_ + code.muon * more) * s.trained)
     spread = layouts.tensor * share
