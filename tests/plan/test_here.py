@@ -10,8 +10,9 @@ import pytest
 from opencolossus.plan import facts, here, mode
 from opencolossus.plan.facts import Facts
 from opencolossus.plan.search import search
-from opencolossus.specs import catalog
+from opencolossus.specs import calibration, catalog
 from opencolossus.specs.document import Description
+from opencolossus.specs.hardware import Precision
 from opencolossus.specs.run import Run
 
 FOUND = Facts(fp32=1e11, bf16=4e11, copied=2e10)
@@ -99,10 +100,37 @@ def test_the_mode_is_that_of_the_trainer(
 ) -> None:
     monkeypatch.setattr(facts, "has_compiler", lambda: True)
     ready, software = here.ready(describe(**run), FOUND)
-    assert software == mode.ON_CPU[compiled]
+    assert software == mode.ON_CPU[compiled] + "-amx"
     assert ready.run.precision == "bf16"
     assert ready.run.layout is not None
     assert ready.run.layout.micro_batch == 16
+
+
+@pytest.mark.parametrize(
+    ("precision", "gain", "software"),
+    [
+        ("bf16", 4.0, "opencolossus-cpu-amx"),
+        ("bf16", 2.0, "opencolossus-cpu"),
+        ("fp32", 4.0, "opencolossus-cpu-32"),
+    ],
+)
+def test_kernels_differ_by_precision_and_matrix_units(
+    precision: Precision, gain: float, software: str
+) -> None:
+    cluster = here.several(1, 1, Facts(fp32=1e11, bf16=gain * 1e11, copied=2e10))
+    assert here.software(cluster, "functions", precision) == software
+    assert catalog.entry("software", software).era in calibration.shipped().eras
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"), [("avx512f amx_bf16 amx_tile", "A chip with AMX"), ("avx512f", "A chip")]
+)
+def test_one_name_of_two_generations_is_told_apart(
+    flags: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = f"processor\t: 0\nmodel name\t: A chip\nflags\t\t: fpu {flags}\n\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: told)
+    assert facts.cpu_name() == name
 
 
 def test_without_gain_or_compiler_a_run_is_in_32_bits_and_as_written(

@@ -19,8 +19,8 @@ from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Layout, Run
 from opencolossus.specs.software import Calibration
 
-ALONE = Facts(fp32=2e11, bf16=8e11, copied=8e10)
-TOGETHER = Facts(fp32=1e11, bf16=4e11, copied=4e10, sent=1e9, start=1e-4)
+ALONE = Facts(fp32=2e11, bf16=4e11, copied=8e10)
+TOGETHER = Facts(fp32=1e11, bf16=2e11, copied=4e10, sent=1e9, start=1e-4)
 
 
 def write(folder: Path, seconds: list[float], **began: Any) -> Path:

@@ -85,7 +85,7 @@ KNOWN_GPUS = {("ada", "matrix16"), ("ada", "matrix8"), ("cdna", "matrix16")}
 are the most that any shape of a product reached (github.com/mag-/gpu_benchmark, 2024)."""
 OTHERS = "*"
 ALONE = tuple(
-    f"torch-cpu{mode}{bits}" for mode in ("", "-eager", "-blocks") for bits in ("", "-32")
+    f"torch-cpu{mode}{kind}" for mode in ("", "-eager", "-blocks") for kind in ("", "-amx", "-32")
 )
 """Generations of software that share nothing: a CPU is another thing."""
 GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {

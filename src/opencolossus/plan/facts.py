@@ -105,14 +105,18 @@ def cores() -> int:
 
 
 def cpu_name() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system tells it, and whether it has Intel's matrix units.
+
+    Virtual machines give processors of several generations one name.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        told = Path("/proc/cpuinfo").read_text()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        told = ""
+    lines = (line.partition(":") for line in told.splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return name + (" with AMX" if "amx_bf16" in fields.get("flags", "").split() else "")
 
 
 def memory() -> int:

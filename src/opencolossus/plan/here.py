@@ -48,9 +48,10 @@ def decided(run: Run, model: Model, cluster: Cluster) -> tuple[Run, str]:
     gpu = next(iter(cluster.pools.values())).node.gpu
     if not is_cpu(gpu.name):
         return run, ON_GPUS
-    precision = mode.on_cpu(run.precision, lambda: gpu.flops["bf16"] / gpu.flops["fp32"])
+    gain = gpu.flops["bf16"] / gpu.flops["fp32"]
+    precision = mode.on_cpu(run.precision, lambda: gain)
     compiled = mode.compiled(run, model, True, facts.has_compiler)
-    return run.model_copy(update={"precision": precision}), mode.trainer(compiled, precision)
+    return run.model_copy(update={"precision": precision}), mode.trainer(compiled, precision, gain)
 
 
 def several(processes: int, local: int, found: Facts | None) -> Cluster:
@@ -71,7 +72,9 @@ def several(processes: int, local: int, found: Facts | None) -> Cluster:
 def software(cluster: Cluster, compiled: mode.Compiling, precision: Precision) -> str:
     """What trains on the machine at hand, by its name in the catalog: our own trainer."""
     gpu = next(iter(cluster.pools.values())).node.gpu
-    return mode.trainer(compiled, precision) if is_cpu(gpu.name) else ON_GPUS
+    if not is_cpu(gpu.name):
+        return ON_GPUS
+    return mode.trainer(compiled, precision, gpu.flops["bf16"] / gpu.flops["fp32"])
 
 
 def cpu_node(found: Facts, local: int = 1) -> Node:

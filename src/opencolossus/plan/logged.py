@@ -50,7 +50,8 @@ class Logged:
     @cached_property
     def software(self) -> Software:
         """Our own trainer, in the mode that the run was in."""
-        name = mode.trainer(self.began["compiled"], self.began["precision"])
+        gain = Facts(**self.began["facts"]).gain
+        name = mode.trainer(self.began["compiled"], self.began["precision"], gain)
         found: Software = catalog.entry("software", name)
         return found
 

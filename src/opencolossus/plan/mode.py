@@ -14,6 +14,8 @@ Compiling = Literal["none", "functions", "blocks"]
 
 WORTH = 1.1
 """16-bit products must be so much faster than 32-bit ones on a CPU to be used there."""
+MATRIX_UNITS = 2.5
+"""The same where a CPU multiplies on matrix units: vectors of pairs are twice as fast at most."""
 EARNED_BACK = 150.0
 """Seconds of training after which compiling (about 20 s of two cores, once a machine) has paid."""
 SLOW = 100e9
@@ -28,9 +30,14 @@ ON_CPU: dict[Compiling, str] = {
 """The catalog's names of our trainer on a CPU in 16 bits, by what it compiles."""
 
 
-def trainer(compiled: Compiling, precision: Precision) -> str:
-    """The catalog's name of our trainer on a CPU: in 32 bits it has other kernels."""
-    return ON_CPU[compiled] + ("-32" if precision == "fp32" else "")
+def trainer(compiled: Compiling, precision: Precision, gain: float) -> str:
+    """The catalog's name of our trainer on a CPU: other kernels in 32 bits and on matrix units.
+
+    Args:
+        gain: rate of 16-bit matrix products over that of 32-bit ones.
+    """
+    units = "-amx" if gain > MATRIX_UNITS else ""
+    return ON_CPU[compiled] + ("-32" if precision == "fp32" else units)
 
 
 def on_cpu(wanted: Precision, gain: Callable[[], float]) -> Precision:
