@@ -54,17 +54,18 @@ def decided(run: Run, model: Model, cluster: Cluster) -> tuple[Run, str]:
     return run.model_copy(update={"precision": precision}), mode.trainer(compiled, precision, gain)
 
 
-def several(processes: int, local: int, found: Facts | None) -> Cluster:
+def several(processes: int, local: int, found: Facts | None, cpu: str | None = None) -> Cluster:
     """This machine, and others like it, as the ``processes`` of a run, a device for each.
 
     Args:
         processes: on all machines.
         local: on each machine.
         found: what one process reaches while all others do the same; None on GPUs.
+        cpu: name of the processor; this machine's if left out.
     """
     node = _gpu_node() if found is None else None
     if node is None:
-        node = cpu_node(found or facts.by_numpy(), local)
+        node = cpu_node(found or facts.by_numpy(), local, cpu)
     node = node.model_copy(update={"gpus": local, "scale_up_domain": local})
     return _cluster(node, processes)
 
@@ -77,7 +78,7 @@ def software(cluster: Cluster, compiled: mode.Compiling, precision: Precision) -
     return mode.trainer(compiled, precision, gpu.flops["bf16"] / gpu.flops["fp32"])
 
 
-def cpu_node(found: Facts, local: int = 1) -> Node:
+def cpu_node(found: Facts, local: int = 1, cpu: str | None = None) -> Node:
     """The CPU as the thing that multiplies matrices, or what one of ``local`` processes has of it.
 
     Rates are those of one process; memory and watts are shared out.
@@ -85,7 +86,7 @@ def cpu_node(found: Facts, local: int = 1) -> Node:
     count = facts.cores()
     watts = WATTS_PER_CORE * count / local
     gpu = Gpu(
-        name=f"CPU, {count} cores of {facts.cpu_name()}",
+        name=f"CPU, {count} cores of {cpu or facts.cpu_name()}",
         memory=facts.memory() / local,
         memory_bandwidth=found.copied,
         flops={"fp32": found.fp32, "bf16": found.bf16},

@@ -58,7 +58,8 @@ class Logged:
     @cached_property
     def cluster(self) -> Cluster:
         """The machine, as it was measured when the run began."""
-        return here.several(self.processes, self.processes, Facts(**self.began["facts"]))
+        found = Facts(**self.began["facts"])
+        return here.several(self.processes, self.processes, found, self.cpu)
 
     def priced(self, calibration: Calibration) -> tuple[float, float]:
         """Seconds of a step and bytes of the fullest process, by the law."""

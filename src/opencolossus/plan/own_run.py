@@ -91,8 +91,9 @@ def _believable(run: Logged, base: Calibration) -> None:
 
 
 def _constants(base: Calibration, runs: Sequence[Logged]) -> list[Known]:
-    architecture = calibrations.reach_of(base, "CPU")[0]
-    known = [Known("gpus", architecture, name, *held) for name, held in REACH.items()]
+    names = {run.cluster.pools["here"].node.gpu.name for run in runs}
+    chips = sorted({calibrations.reach_of(base, name)[0] for name in names})
+    known = [Known("gpus", chip, name, *held) for chip in chips for name, held in REACH.items()]
     for era in sorted({run.software.era for run in runs}):
         known += [Known("eras", era, name, *held) for name, held in MODE.items()]
     return known

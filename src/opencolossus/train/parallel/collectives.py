@@ -76,6 +76,24 @@ def all_sum(x: Tensor, group: Group) -> Tensor:
     return x
 
 
+def sum_part(x: Tensor, dim: int, group: Group) -> Tensor:
+    """This rank's equal part along ``dim`` of the sum over ranks, outside the gradient.
+
+    Half of what a sum of the whole would move. Gloo has no such sum of its own: ranks exchange
+    their parts there, and each adds up what it got.
+    """
+    if group.size == 1:
+        return x
+    sent = torch.stack(x.chunk(group.size, dim))
+    if dist.get_backend(group.group) == "nccl":
+        out = torch.empty_like(sent[0])
+        dist.reduce_scatter_tensor(out, sent, group=group.group)
+        return out
+    got = torch.empty_like(sent)
+    dist.all_to_all_single(got, sent, group=group.group)
+    return got.sum(0)
+
+
 def join(x: Tensor, dim: int, group: Group) -> Tensor:
     """Join the parts of all ranks along ``dim``, outside the gradient."""
     if group.size == 1:
@@ -118,14 +136,14 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return part(all_sum(grads[0].clone(), ctx.group), ctx.dim, ctx.group), None, None
+        return sum_part(grads[0], ctx.dim, ctx.group), None, None
 
 
 class _ScatterSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, group: Group) -> Tensor:
         ctx.dim, ctx.group = dim, group
-        return part(all_sum(x.clone(), group), dim, group).contiguous()
+        return sum_part(x, dim, group)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
