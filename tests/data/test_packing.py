@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,8 @@ def test_every_prediction_of_every_document_once(tokens: list[int], sequence: in
         s + n for s, c in zip(starts, counts, strict=True) for n in range(1, c)
     ]
     assert packing.predictions == len(targets)
+    met = [length for length in packing.lengths.tolist() for _ in range(length)]
+    assert packing.document == pytest.approx(sum(met) / len(met)), "of the piece around a token"
     # no more cuts than needed: a document fills whole pieces, and at most one shorter one
     assert len(packing.lengths) == sum(-(-(count - 1) // sequence) for count in tokens)
 

@@ -78,7 +78,13 @@ def test_a_mode_is_fitted_by_its_own_runs(tmp_path: Path) -> None:
     folders = [
         taken(tmp_path / "compiled", truth),
         taken(tmp_path / "eager", truth, compiled="none"),
-        taken(tmp_path / "larger", truth, compiled="none", batch=16384),
+        taken(
+            tmp_path / "larger",
+            truth,
+            compiled="none",
+            batch=16384,
+            layout=Layout(micro_batch=64).model_dump(),
+        ),
     ]
     found = from_runs(base, folders)
     assert all(abs(logged.read(folder).error(found)) < 0.03 for folder in folders)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from opencolossus.plan import machines
 from opencolossus.specs import calibration, catalog
+from opencolossus.step import operators
 from opencolossus.step.compute import attention_times
+from opencolossus.step.machine import Code, Machine
+from opencolossus.step.shape import Shape
+from tests.step.conftest import layouts
 
 THROTTLED = 1575 / 1830
 """The clock that an H100 keeps while it trains over the one that its kernels were timed at."""
@@ -69,3 +75,21 @@ def test_rates_on_ampere_lie_where_their_author_puts_them() -> None:
     for kernel, low, high in ((1, 0.25, 0.40), (2, 0.50, 0.73)):
         for rate in rates("hgx-a100-80", kernel, 8192):
             assert low * 312e12 < rate < high * 312e12
+
+
+def test_attention_of_packed_rows_stays_inside_documents(
+    llama: Shape, h100: Machine, nemo: Code
+) -> None:
+    """Rows of 8,192 tokens that hold documents of 1,024 cost what rows of 1,024 do, or all scores
+    where the software forms what it then hides."""
+    model, one, tokens = catalog.entry("models", "llama3-70b"), layouts(), np.asarray(8192.0)
+
+    def core(shape: Shape, code: Code) -> float:
+        return float(np.ravel(operators.attention(shape, h100, code, one, tokens)[1])[0])
+
+    packed = Shape.of(model, 8192, 1024.0)
+    hides = replace(nemo, skips_documents=np.asarray(0.0))
+    assert core(packed, nemo) == pytest.approx(core(Shape.of(model, 1024), nemo))
+    assert core(packed, nemo) < core(packed, hides)
+    assert core(packed, hides) == pytest.approx(core(llama, nemo))
+    assert core(Shape.of(model, 8192, 99_999.0), nemo) == pytest.approx(core(llama, nemo))

@@ -39,6 +39,11 @@ class Packing:
         """Targets in all rows."""
         return int(self.lengths.sum())
 
+    @property
+    def document(self) -> float:
+        """Tokens of the piece that a token stands in, on average."""
+        return float(np.square(self.lengths).sum() / max(self.predictions, 1))
+
 
 def pack(starts: Ints, tokens: Ints, sequence: int) -> Packing:
     """Pack documents that begin at ``starts`` [d] and hold ``tokens`` [d] tokens into rows."""

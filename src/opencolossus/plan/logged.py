@@ -63,7 +63,8 @@ class Logged:
 
     def priced(self, calibration: Calibration) -> tuple[float, float]:
         """Seconds of a step and bytes of the fullest process, by the law."""
-        run = self.description.run.model_copy(update={"precision": self.began["precision"]})
+        told = {"precision": self.began["precision"], "document": self.began.get("document")}
+        run = self.description.run.model_copy(update=told)
         layout = Layout.model_validate(self.began["layout"])
         layout = mode.whole_micro_batches(run, layout, self.processes)
         pool, model = self.cluster.pools["here"], self.description.model

@@ -140,6 +140,7 @@ def _attention(software: Software, capped: bool) -> Columns:
         "flash": float(software.flash_attention and (software.capped_attention or not capped)),
         "kernel": software.attention_kernel,
         "query_block": software.query_block or 0,
+        "skips_documents": float(software.skips_documents),
         "score_forward": software.score_bytes[0],
         "score_backward": software.score_bytes[1],
         "score_kept": software.score_bytes[2],

@@ -34,7 +34,7 @@ MODE = {
     "elementwise": (0.7, 40.0),
     "routing": (0.7, 60.0),
     "attention": (0.7, 1.5),
-    "gap": (0.7, 5e-3),
+    "gap": (0.7, 2e-2),
     "expert_gap": (0.7, 2e-2),
 }
 """The same of the trainer's mode (`specs.software.Era`)."""

@@ -93,7 +93,7 @@ class Pricing:
             capped=model.attention_softcap is not None,
             optimiser=run.optimiser.name,
         )
-        shape = Shape.of(model, run.sequence, dropout=float(software.dropout))
+        shape = Shape.of(model, run.sequence, run.document, dropout=float(software.dropout))
         return Pricing(model, run, cluster, pool, software, calibration, shape, code)
 
     def machine(self, cap: float, gpus: int) -> Machine:

@@ -101,6 +101,9 @@ class Run(Spec):
     """Tokens per step; rounded to whole sequences."""
     sequence: PositiveInt
     """Tokens per sequence."""
+    document: PositiveCount | None = None
+    """Tokens of the document that a token stands in, on average, where rows pack several and
+    attention stays inside each. ``plan`` takes whole rows if left out; ``train`` counts."""
     precision: Precision = "bf16"
     compile: Literal["auto", "none", "functions", "blocks"] = "auto"
     """What ``train`` compiles: small functions between matrix products (CPU), or whole blocks."""

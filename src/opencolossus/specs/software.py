@@ -36,6 +36,8 @@ class Software(Spec):
     """Whether one kernel multiplies, gates and casts what routed experts compute."""
     query_block: Annotated[int, Field(ge=1)] | None = None
     """Without it, queries that meet the keys up to their last one together; all if left out."""
+    skips_documents: bool = True
+    """Whether attention of packed rows leaves out what other documents hold."""
     attention_kernel: Literal[1, 2, 3] = 3
     """Generation of its fused attention: 1 or 2 of FlashAttention, 3 for kernels written for the
     GPU (cuDNN, FlashAttention 3)."""

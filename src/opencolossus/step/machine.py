@@ -96,6 +96,8 @@ class Code(Columns):
     """1 where one kernel multiplies, gates and casts what routed experts compute."""
     query_block: Array
     """Queries of unfused attention that meet the keys up to their last one; 0: all meet all."""
+    skips_documents: Array
+    """1 where attention of packed rows leaves out what other documents hold."""
     score_forward: Array
     """Bytes moved per score of unfused attention: forward, backward, and kept in between."""
     score_backward: Array

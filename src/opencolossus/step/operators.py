@@ -88,8 +88,9 @@ def attention(
     total.product(machine, code, tokens, s.kv_rank, up, ONE)
     total.product(machine, code, tokens, s.heads * s.value_size / tp, s.width, ONE)
     heads = s.heads / tp
+    keys = np.where(code.skips_documents > 0, np.minimum(s.attended, s.sequence), s.sequence)
     forward, backward = attention_times(
-        machine, code, tokens, np.minimum(s.attended, s.sequence), heads, s.key_size + s.value_size
+        machine, code, tokens, keys, heads, s.key_size + s.value_size
     )
     total.forward = total.forward + forward
     total.data = total.data + backward

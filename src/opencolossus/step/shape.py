@@ -59,8 +59,20 @@ class Shape(Columns):
     choose them; 0 where they may be any."""
 
     @staticmethod
-    def of(model: Model, sequence: int, trained: float = 1.0, dropout: float = 0.0) -> Shape:
-        """The shape of ``model`` trained on ``sequence`` tokens at a time."""
+    def of(
+        model: Model,
+        sequence: int,
+        attended: float | None = None,
+        trained: float = 1.0,
+        dropout: float = 0.0,
+    ) -> Shape:
+        """The shape of ``model`` trained on ``sequence`` tokens at a time.
+
+        Args:
+            attended: tokens of a document in a packed sequence; all of it if left out.
+            trained: share of the weights that gets gradients.
+            dropout: masks per layer and token.
+        """
         latent = model.latent_attention
         rope_size = latent.rope_head_size if latent else 0
         beside = model.shared_experts * model.expert_feed_forward
@@ -91,7 +103,7 @@ class Shape(Columns):
             norms=4 if model.norm_placement == "sandwich" else 2,
             dropout=dropout,
             sequence=sequence,
-            attended=sequence,
+            attended=attended or sequence,
             trained=trained,
             adapted=1,
             neighbours=0,

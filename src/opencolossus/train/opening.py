@@ -92,6 +92,7 @@ def beginning(training: Training) -> dict[str, Any]:
         return found
     run = training.description.run
     return found | {
+        "document": training.loader.rows.packing.document,
         "processes": world.size(),
         "precision": planned(run, training.dtype),
         "compiled": training.compiled,
@@ -115,7 +116,11 @@ def expect(training: Training, shown: Progress) -> tuple[Prediction | None, floa
         name = torch.cuda.get_device_name(training.device)
         shown.note(f"no prediction: the catalog does not know the GPU {name}")
         return None, peak
-    found = predict(training.description, precision, training.compiled, machine, training.layout)
+    run = training.description.run.model_copy(
+        update={"document": training.loader.rows.packing.document}
+    )
+    counted = training.description.model_copy(update={"run": run})
+    found = predict(counted, precision, training.compiled, machine, training.layout)
     if isinstance(found, str):
         shown.note(f"no prediction: {found}")
         return None, peak
