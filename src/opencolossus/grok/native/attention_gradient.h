@@ -74,8 +74,8 @@ struct Backward : Work {
                     store(slopes.data() + (r + i) * EDGE + c, slope[i]);
                 }
                 Words both = weave(weight[0], weight[1]), bent = weave(slope[0], slope[1]);
-                std::memcpy(weights_woven.data() + r / 2 * EDGE + c, &both, sizeof both);
-                std::memcpy(slopes_woven.data() + r / 2 * EDGE + c, &bent, sizeof bent);
+                _mm512_storeu_si512(weights_woven.data() + r / 2 * EDGE + c, (__m512i)both);
+                _mm512_storeu_si512(slopes_woven.data() + r / 2 * EDGE + c, (__m512i)bent);
             }
     }
 

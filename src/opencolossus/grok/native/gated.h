@@ -15,7 +15,7 @@ struct Gate {
 Gate gate_of(Vector a, bool silu) {
     Vector inner = silu ? a : GELU * (a + CUBIC * a * a * a);
     Vector bend = silu ? Vector{} + 1.0f : GELU * (1.0f + 3 * CUBIC * a * a);
-    Vector share = 1.0f / (1.0f + exponential(-inner));
+    Vector share = inverse(1.0f + exponential(-inner));
     return {share, share + a * share * (1.0f - share) * bend};
 }
 

@@ -40,7 +40,11 @@ Halves halves(Vector v) {
 
 void store(uint16_t *p, Vector v) {
     Halves h = halves(v);
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, (__m256i)h);
+#else
     std::memcpy(p, &h, sizeof h);
+#endif
 }
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -103,10 +107,25 @@ float total_of(Vector v) {
 #endif
 }
 
+// What is no number comes through.
 float largest(Vector v) {
+#if defined(__AVX512F__)
+    __mmask16 none = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+    return none ? NAN : _mm512_reduce_max_ps((__m512)v);
+#else
     float top = v[0];
     for (int i = 1; i < LANES; i++) top = v[i] > top || v[i] != v[i] ? v[i] : top;
     return top;
+#endif
+}
+
+// The larger of each, or what is no number.
+Vector larger(Vector x, Vector most) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_max_ps((__m512)most, (__m512)x);  // gives x where either is none
+#else
+    return x < most ? most : x;
+#endif
 }
 
 // 1 / x: an estimate to 14 bits and a step of Newton's method take a third of a division.

@@ -20,8 +20,7 @@ void cross_entropy_rows(T *logits, const float *counts, float *lse, int64_t rows
         along(0, width, [&](int64_t i, auto n) {
             Vector x = load(row + i, n) * multiplier;
             if (cap > 0) x = cap * tanh_fraction(x / cap);
-            // Written so that what is no number comes through.
-            most = first_lanes(x < most ? most : x, most, n);
+            most = first_lanes(larger(x, most), most, n);
             store(weights + i, x, n);
         });
         float top = largest(most);
@@ -69,7 +68,7 @@ void soften_row(const From *products, int64_t from, int64_t to, Scoring scoring,
         Vector most = Vector{} - INFINITY;
         along(from, to, [&](int64_t i, auto n) {
             Vector x = scoring.score(load(products + i, n), slope);
-            most = first_lanes(x < most ? most : x, most, n);
+            most = first_lanes(larger(x, most), most, n);
         });
         top = largest(most);
     }
