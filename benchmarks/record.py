@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from opencolossus.plan.facts import cores, cpu_name
 from opencolossus.specs.files import write_atomic
 
 
 def processor() -> str:
     """The processor's name and how many of its cores are ours."""
-    names = [platform.processor() or platform.machine()]
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or ['unknown'])[0]}, {len(os.sched_getaffinity(0))} cores"
+    return f"{cpu_name()}, {cores()} cores"
 
 
 def versions(*packages: str) -> dict[str, str]:
