@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +118,18 @@ def test_what_is_no_number_comes_through(bad: float) -> None:
     for found in (norm[2], lse[2:3]):
         assert not found.isfinite().all()
     assert norm[[0, 1, 3, 4, 5]].isfinite().all()
+
+
+@needed
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="processors of another kind")
+@pytest.mark.parametrize("chip", ["x86-64", "haswell", "skylake-avx512", "cooperlake"])
+def test_it_is_sound_for_processors_with_less(chip: str) -> None:
+    """Without AVX, with AVX2, with AVX-512 and with its products of bf16, but no matrix units."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
+    flags = [f"-march={chip}" if flag == "-march=native" else flag for flag in build.FLAGS]
+    command = [compiler, *flags, "-fsyntax-only", f"-I{build.HERE}", str(functions.SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @needed

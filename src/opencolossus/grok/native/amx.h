@@ -4,7 +4,8 @@
 
 #include "tiles.h"
 
-#if defined(__AVX512BF16__) && defined(__AMX_BF16__) && defined(__linux__)
+#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -134,4 +135,5 @@ void wide_product(Left, Right, int64_t, int64_t, float *, int64_t, int64_t, bool
 
 }  // namespace
 
+#endif
 #endif

@@ -119,7 +119,7 @@ float largest(Vector v) {
 #endif
 }
 
-// The larger of each, or what is no number.
+// The larger of each; an x that is no number comes through.
 Vector larger(Vector x, Vector most) {
 #if defined(__AVX512F__)
     return (Vector)_mm512_max_ps((__m512)most, (__m512)x);  // gives x where either is none
@@ -138,7 +138,8 @@ Vector inverse(Vector x) {
 #endif
 }
 
-// As `tanh` of ../kernels.py: Lambert's fraction, clamped to 1.
+// As `tanh` of ../kernels.py: Lambert's fraction, clamped to 1. What is infinite becomes no number,
+// which a guard outside looks for.
 Vector tanh_fraction(Vector x) {
     Vector y = x * x;
     Vector top =
