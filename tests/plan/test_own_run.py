@@ -32,6 +32,7 @@ def write(folder: Path, seconds: list[float], **began: Any) -> Path:
     (folder / "description.json").write_text(description.model_dump_json())
     start = {
         "event": "start",
+        "step": 0,
         "processes": 1,
         "precision": "bf16",
         "compiled": "functions",
@@ -39,7 +40,12 @@ def write(folder: Path, seconds: list[float], **began: Any) -> Path:
         "cpu": "CPU of a test",
         "facts": asdict(ALONE),
     }
-    lines = [start | began, *({"event": "step", "seconds": s} for s in seconds)]
+    figures = {"tokens": 4096, "loss": 5.0, "skipped": 0}
+    steps = enumerate(seconds, 1)
+    lines = [
+        start | began,
+        *({"event": "step", "step": n, "seconds": s, **figures} for n, s in steps),
+    ]
     text = "\n".join(json.dumps(line) for line in lines)
     (folder / "log.jsonl").write_text(text + '\n{"event": "st')  # torn last line
     return folder

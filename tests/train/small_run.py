@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from opencolossus.specs import run_log
 from opencolossus.specs.files import write_atomic
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -56,14 +56,8 @@ run:
 
 
 def events(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """What a run logged so far; a killed one left half a line, one at work may be writing it."""
-    log = folder / "log.jsonl"
-    found = []
-    for line in log.read_text().splitlines() if log.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    """What a run logged so far; nothing if it has not begun."""
+    found = run_log.events(folder) if (folder / run_log.LOG).exists() else []
     return [event for event in found if kind in (None, event["event"])]
 
 

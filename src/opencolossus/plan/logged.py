@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from opencolossus.plan import here, mode
 from opencolossus.plan.facts import Facts
 from opencolossus.plan.pricing import Pricing
-from opencolossus.specs import catalog
+from opencolossus.specs import catalog, run_log
 from opencolossus.specs.cluster import Cluster
 from opencolossus.specs.document import Description
 from opencolossus.specs.errors import UserError
 from opencolossus.specs.run import Layout
+from opencolossus.specs.run_log import Event
 from opencolossus.specs.software import Calibration, Software
 from opencolossus.step.layouts import Layouts
 
 WARM_UP = 5
 """First steps, which allocate and compile."""
 FEWEST = 3
-Event = dict[str, Any]
+TOLD = ("processes", "precision", "compiled", "layout", "cpu")
+"""What only a run on a CPU tells of its start, beside the facts."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def read(folder: Path) -> Logged:
     Raises:
         UserError: it is none, was not on a CPU, or has too few steps.
     """
-    events = _events(folder / "log.jsonl")
-    began = [e for e in events if e.get("event") == "start"]
-    if not began or "facts" not in began[-1]:
+    events = run_log.events(folder)
+    began = [e for e in events if e["event"] == "start"]
+    if not began or not _tells_the_machine(began[-1]):
         raise UserError(
             f"{folder}: its log does not say what the machine reached; only runs on CPUs do, of "
             "this version or later"
@@ -98,32 +98,33 @@ def read(folder: Path) -> Logged:
         raise UserError(
             f"{folder}: {len(steps)} steps are too few to measure; at least {need} are needed"
         )
-    text = (folder / "description.json").read_text(encoding="utf-8")
-    description = Description.model_validate_json(text)
-    return Logged(folder, description, began[-1], float(np.median(steps[WARM_UP:])))
+    return Logged(folder, _described(folder), began[-1], float(np.median(steps[WARM_UP:])))
+
+
+def _tells_the_machine(began: Event) -> bool:
+    try:
+        Facts(**began["facts"])
+    except (KeyError, TypeError):
+        return False
+    return all(name in began for name in TOLD)
+
+
+def _described(folder: Path) -> Description:
+    path = folder / "description.json"
+    try:
+        return Description.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} is missing or damaged; give the folder of a whole run, for example runs/tiny"
+        ) from None
 
 
 def _last_start(events: list[Event]) -> list[float]:
     """Seconds of the steps since the run was last started."""
     steps: list[float] = []
     for event in events:
-        if event.get("event") == "start":
+        if event["event"] == "start":
             steps = []
-        if event.get("event") == "step" and "seconds" in event:
+        if event["event"] == "step":
             steps.append(event["seconds"])
     return steps
-
-
-def _events(log: Path) -> list[Event]:
-    """Lines of a run's log; a torn last line is left out."""
-    try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{log} cannot be read: {error.strerror or error}") from None
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found

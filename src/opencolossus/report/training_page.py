@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opencolossus.report.page import Figure, Page, Section, Trace, rounded
+from opencolossus.specs import run_log
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.run_log import LOG, Event
 from opencolossus.specs.units import COUNT, DURATION, SIZE, show
 from opencolossus.version import __version__
 
 POINTS = 400
 """Points per line; more steps are averaged over stretches of equal length."""
-Event = dict[str, Any]
 
 
 def read(run: Path) -> list[Event]:
@@ -25,24 +24,13 @@ def read(run: Path) -> list[Event]:
     Raises:
         UserError: the folder holds no log with a step in it.
     """
-    log = run / "log.jsonl"
-    try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise UserError(
-            f"{log} cannot be read; give the folder of a run, for example runs/tiny"
-        ) from None
     found: dict[tuple[str, int], Event] = {}
-    for number, line in enumerate(lines):
-        try:
-            event = json.loads(line)
-            key = event["step"] if event["event"] in ("step", "evaluation") else number
-            found[(event["event"], key)] = event
-        except (ValueError, KeyError, TypeError):
-            continue  # a process that was killed left half a line
+    for number, event in enumerate(run_log.events(run)):
+        taken = event["event"] in ("step", "evaluation")
+        found[(event["event"], event["step"] if taken else number)] = event
     events = list(found.values())
     if not any(event["event"] == "step" for event in events):
-        raise UserError(f"{log} tells of no step yet; look again when the run has taken some")
+        raise UserError(f"{run / LOG} tells of no step yet; look again when the run has taken some")
     return events
 
 
@@ -147,8 +135,8 @@ def _figure(
 def _line(steps: list[Event], name: str, colour: str) -> Trace:
     """A column against tokens; steps whose figure is not a number are left out."""
     pairs = [(e["tokens"], e[name]) for e in steps if isinstance(e.get(name), int | float)]
-    tokens, values = np.array(pairs, np.float64).T
-    each = -(-len(tokens) // POINTS)
+    tokens, values = np.array(pairs, np.float64).reshape(-1, 2).T
+    each = max(1, -(-len(tokens) // POINTS))
     return {
         "x": rounded(_means(tokens, each), 6),
         "y": rounded(_means(values, each)),

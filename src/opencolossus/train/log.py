@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.run_log import LOG
 from opencolossus.train.telemetry import Sink, StepRecord
-
-LOG = "log.jsonl"
 
 
 class Log(Sink):
