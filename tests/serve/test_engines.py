@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,10 @@ async def said(pool: Pool, user: str) -> str:
 
 
 def test_what_contradicts_itself_is_refused(run_folder: Path) -> None:
-    with pytest.raises(UserError, match="--workers counts engines here"):
-        Engines(run_folder, url="http://x", workers=2).check()
-    with pytest.raises(UserError, match="--engine-timeout restarts engines here and --engine has"):
+    for field, value in {"workers": 2, "device": "cpu", "dtype": "bf16", "threads": 1}.items():
+        with pytest.raises(UserError, match=f"--{field} is for engines here and --engine has one"):
+            replace(Engines(run_folder, url="http://x"), **{field: value}).check()
+    with pytest.raises(UserError, match="--engine-timeout is for engines here and --engine has"):
         Engines(run_folder, url="http://x", timeout=5).check()
     with pytest.raises(UserError, match="--device mps is unknown; give cpu, cuda, or a GPU"):
         Engines(run_folder, device="mps").check()

@@ -41,14 +41,18 @@ class Engines:
         Raises:
             UserError: it does.
         """
-        if self.url is not None and self.workers > 1:
-            raise UserError(
-                "--workers counts engines here and --engine has one elsewhere; give one"
-            )
-        if self.url is not None and self.timeout is not None:
-            raise UserError(
-                "--engine-timeout restarts engines here and --engine has one elsewhere; give one"
-            )
+        here = {
+            "--workers": self.workers > 1,
+            "--device": self.device is not None,
+            "--dtype": self.dtype is not None,
+            "--threads": self.threads is not None,
+            "--engine-timeout": self.timeout is not None,
+        }
+        for name, given in here.items():
+            if given and self.url is not None:
+                raise UserError(
+                    f"{name} is for engines here and --engine has one elsewhere; give one"
+                )
         devices.check(self.device, self.workers)
 
     def generator(self, trained: Trained) -> Generator:
