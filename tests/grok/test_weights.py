@@ -306,6 +306,13 @@ def test_engines_that_differ_are_named() -> None:
     assert any("caps router logits" in note for note in caveats(GROK_1))
     assert any("GELU" in note for note in caveats(ODD_GROK))
     assert caveats(LLAMA) == []
+    renormalised = GROK_2.model_copy(update={"renormalise_gates": True})
+    assert any("renormalise" in note for note in caveats(renormalised))
+    plain = renormalised.model_copy(update={"residual_experts": False})
+    assert not any("renormalise" in note for note in caveats(plain)), "a norm follows"
+    assert any("rotary" in n for n in caveats(GROK_2.model_copy(update={"rope_base": 1e4 + 0.5})))
+    assert caveats(MIXTRAL.model_copy(update={"head_size": MIXTRAL.width // MIXTRAL.heads})) == []
+    assert any("heads together" in n for n in caveats(MIXTRAL.model_copy(update={"head_size": 2})))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A tiny model with random weights, as a run folder that the trainer's own code wrote."""
+"""A tiny model and its run, servers with it, and databases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import postgresql
 import pytest
 import torch
 from servers import MODEL, Parrot, Server, sqlite
+from small_grok import DESCRIPTION, SHAPE, VOCABULARY, decided, written
 
 from opencolossus.data import tokenizer as tokenizers
 from opencolossus.data.tokenizer import Tokenizer
@@ -18,37 +19,6 @@ from opencolossus.serve.api.hub import Options
 from opencolossus.serve.engine import Engine
 from opencolossus.serve.supervisor import Supervisor
 from opencolossus.serve.worker import build_engine
-from opencolossus.specs.document import Description
-from opencolossus.specs.model import Model
-from opencolossus.specs.run import Data, Run
-from opencolossus.train.checkpoint import Store
-from opencolossus.train.state import Position, State
-
-CONTEXT = 256
-VOCABULARY = 400
-SHAPE = Model(
-    name="Tiny",
-    layers=2,
-    width=32,
-    heads=4,
-    kv_heads=2,
-    head_size=8,
-    activation="gelu",
-    vocabulary=VOCABULARY,
-    context=CONTEXT,
-    tied_embeddings=True,
-    experts=4,
-    experts_per_token=2,
-    expert_feed_forward=32,
-    norm_placement="sandwich",
-    attention_softcap=30.0,
-    embedding_multiplier=6.0,
-)
-DESCRIPTION = Description(
-    name="tiny test run",
-    model=SHAPE,
-    run=Run(data=Data(corpus="chitchat"), tokens=1024, batch=512, sequence=128),
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,14 +31,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def model() -> Grok:
-    network = Grok(SHAPE)
-    network.init_weights(3)
-    # Blocks start near the identity; larger weights make every choice depend on what was read.
-    with torch.no_grad():
-        for weight in network.blocks.parameters():
-            if weight.ndim > 1:
-                weight.mul_(3)
-    return network.eval()
+    return decided(SHAPE)
 
 
 @pytest.fixture(scope="session")
@@ -89,26 +52,7 @@ def engine(model: Grok, token_bytes: list[bytes]) -> Engine:
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, model: Grok, tokenizer: Tokenizer) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    store = Store(folder, warn=lambda text: None)
-    tensors = {f"weights.{name}": weight for name, weight in model.named_parameters()}
-    for name, value in model.state_dict().items():
-        if name.endswith("router.bias"):
-            tensors[f"buffers.{name}"] = value
-    state = State(
-        Position(step=7),
-        loader={},
-        guard={},
-        model=SHAPE.model_dump(mode="json"),
-        tokenizer=tokenizer.fingerprint,
-        dtype="float32",
-    )
-    store.save(7, tensors, state.to_json())
-    store.wait()
-    store.close()
-    (folder / "description.json").write_text(DESCRIPTION.model_dump_json())
-    tokenizer.save(folder / "tokenizer.json")
-    return folder
+    return written(tmp_path_factory.mktemp("runs") / "tiny", model, SHAPE, DESCRIPTION, tokenizer)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_grok import SHAPE
 from typer.testing import CliRunner
 
-from conftest import SHAPE
 from opencolossus.cli import app
 from opencolossus.data.documents import conversation
 from opencolossus.data.tokenizer import Tokenizer

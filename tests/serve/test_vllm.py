@@ -19,8 +19,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from small_grok import SHAPE
 
-from conftest import SHAPE
 from opencolossus.grok.initialise import initialise
 from opencolossus.grok.model import Grok
 from opencolossus.grok.weights import export

@@ -176,6 +176,8 @@ _VALUES = {"grok": grok_values, "llama": llama_values, "mixtral": mixtral_values
 
 def caveats(model: Model) -> list[str]:
     """Where engines that read the files by their own code compute something else."""
+    if family(model) == "mixtral" and model.heads * model.head_size != model.width:
+        return ["SGLang cannot load a Mixtral whose heads together are not as wide as the model"]
     if family(model) != "grok":
         return []
     notes = []
@@ -185,8 +187,10 @@ def caveats(model: Model) -> list[str]:
         notes.append("SGLang and llama.cpp cannot load a Grok without experts")
     elif model.router_softcap != 30.0:
         notes.append(f"SGLang caps router logits at 30; this model: {model.router_softcap}")
-    if model.renormalise_gates:
+    if model.renormalise_gates and model.residual_experts:  # else the norm after them cancels it
         notes.append("SGLang does not renormalise the gates of the chosen experts")
+    if model.rope_base % 1:
+        notes.append("SGLang rounds the base of rotary positions down")
     if model.attention_multiplier is not None:
         notes.append("SGLang scales attention scores by 1/sqrt(head_size)")
     if model.experts and model.activation == "gelu":

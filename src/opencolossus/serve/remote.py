@@ -77,9 +77,7 @@ class Remote:
                 f"there is no OpenAI-compatible engine at {self._url}: {error or type(error)}"
             ) from None
         self._model, self._owner = model["id"], str(model.get("owned_by", ""))
-        known = model.get("meta") or {}
-        longest = model.get("max_model_len") or model.get("context_length") or known.get("n_ctx")
-        self.context = min(self.context, int(longest or self.context))
+        self.context = min(self.context, wire.context(model) or self.context)
         self.state = "ready"
 
     async def stop(self) -> None:
@@ -156,6 +154,10 @@ class Remote:
         counted = total = reused = 0
         async for line in events:
             event = json.loads(line[6:])
+            if failed := wire.broken(event):
+                status, reason = failed
+                answers.put(Delta(request.id, finish="error", error=reason, status=status))
+                return
             if usage := event.get("usage"):
                 total = usage["completion_tokens"]
                 reused = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0

@@ -10,6 +10,10 @@ from opencolossus.serve.request import Request, TokenLogprob
 
 LLAMA_CPP = "llamacpp"
 """How llama.cpp's server names itself as owner of a model."""
+SGLANG = "sglang"
+"""The same of SGLang."""
+SGLANG_KEEPS = 6
+"""Tokens of its context that it gives to no prompt: it refuses those of as many as are left."""
 UNKNOWN = -1
 """Stands for the number of a token of which only the text was told."""
 NUMBERED = "token_id:"
@@ -47,12 +51,21 @@ def body(request: Request, model: str, owner: str) -> dict[str, Any]:
     if request.stop:
         asked["stop"] = list(request.stop)
     if request.logprobs is not None:
-        # Two tokens may have the same text.
-        asked["return_tokens_as_token_ids"] = True
+        # Two tokens may have the same text. SGLang has a list for numbers, others a form of text.
+        asked["return_token_ids" if owner == SGLANG else "return_tokens_as_token_ids"] = True
         asked.setdefault("logprobs", request.logprobs)
     if sampling.logit_bias:
         asked["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
     return asked
+
+
+def context(model: dict[str, Any]) -> int | None:
+    """Tokens of prompt and answer that an engine takes, by what it says of its model."""
+    told = model.get("meta") or {}
+    found = model.get("max_model_len") or model.get("context_length") or told.get("n_ctx")
+    if found and model.get("owned_by") == SGLANG:
+        return int(found) - SGLANG_KEEPS
+    return int(found) if found else None
 
 
 def ends(choice: dict[str, Any], stop_tokens: Sequence[int]) -> bool:
@@ -70,16 +83,25 @@ def logprobs(
         return ()
     if "content" in found:
         return tuple(_from_chat(one, top) for one in found["content"] or () if one["bytes"])
-    best = found.get("top_logprobs") or [None] * len(found["tokens"])
+    listed = _listed(found, choice, top, token_bytes)
+    # SGLang scores the token that ended the answer as well.
+    return listed[:-1] if isinstance(choice.get("matched_stop"), int) else listed
+
+
+def _listed(
+    found: dict[str, Any], choice: dict[str, Any], top: int, token_bytes: Sequence[bytes]
+) -> tuple[TokenLogprob, ...]:
+    told = [_token(token, token_bytes) for token in found["tokens"]]
+    if "token_ids" in choice:
+        told = [(number, token_bytes[number]) for number in choice["token_ids"]]
+    best = found.get("top_logprobs") or [None] * len(told)
     return tuple(
         TokenLogprob(
-            *_token(token, token_bytes),
+            *token,
             logprob,
             tuple((*_token(other, token_bytes), value) for other, value in _ranked(others, top)),
         )
-        for token, logprob, others in zip(
-            found["tokens"], found["token_logprobs"], best, strict=True
-        )
+        for token, logprob, others in zip(told, found["token_logprobs"], best, strict=True)
     )
 
 
@@ -111,7 +133,17 @@ def refusal(status: int, text: bytes) -> tuple[int, str]:
     if status not in (400, 404, 413, 422):
         return 503, f"the engine refused with status {status}"
     try:
-        message = str(json.loads(text)["error"]["message"]).splitlines()[0][:300]
-    except (ValueError, LookupError, TypeError):
+        told = json.loads(text)
+        message = str(told.get("error", told)["message"]).splitlines()[0][:300]
+    except (ValueError, LookupError, TypeError, AttributeError):
         message = f"status {status}"
     return 400, f"the engine refused: {message}"
+
+
+def broken(event: dict[str, Any]) -> tuple[int, str] | None:
+    """The same from an event of a stream that had begun well; None if it tells of no error."""
+    error = event.get("error")
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    return refusal(code if isinstance(code, int) else 500, json.dumps(event).encode())
