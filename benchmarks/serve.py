@@ -15,15 +15,14 @@ is left out, with the reason.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from record import processor, save
 from serve_load import Took, Work
 from serve_peers import PEERS, LeftOutError, Peer, Setting
 
@@ -147,14 +146,6 @@ def table(found: list[dict[str, Any]], clients: list[int]) -> str:
     return "\n".join(lines)
 
 
-def hardware() -> str:
-    """The processor, in a few words."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.is_file() else []
-    name = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    return f"{name or platform.machine()}, {os.cpu_count()} cores"
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -185,18 +176,11 @@ def main() -> None:
         f"tokens, answers of {given.tokens}, {works[0].turns} in a row per client, medians of "
         f"{given.rounds} rounds"
     )
-    print(f"{hardware()}; {setup}; load of the machine {os.getloadavg()[0]:.1f}\n")
+    print(f"{processor()}; {setup}; load of the machine {os.getloadavg()[0]:.1f}\n")
     print(table(found, given.clients))
     for name, reason in left_out.items():
         print(f"\n{name} is left out: {reason}")
-    if given.json:
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        record = {
-            "benchmark": "serve", "date": today, "hardware": hardware(), "setup": setup,
-            "rows": found, "left_out": left_out,
-        }  # fmt: skip
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(record, indent=1) + "\n")
+    save(given.json, "serve", processor(), setup=setup, rows=found, left_out=left_out)
 
 
 if __name__ == "__main__":
