@@ -6,6 +6,7 @@ is the sum over all ranks of what each computes, so nothing is averaged here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -91,16 +92,32 @@ def sum_part(x: Tensor, dim: int, group: Group) -> Tensor:
         return out
     got = torch.empty_like(sent)
     dist.all_to_all_single(got, sent, group=group.group)
-    return got.sum(0)
+    # As a sum over a dimension, 16 bits take seven times as long.
+    return functools.reduce(torch.add, got.unbind())
 
 
 def join(x: Tensor, dim: int, group: Group) -> Tensor:
     """Join the parts of all ranks along ``dim``, outside the gradient."""
     if group.size == 1:
         return x
-    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in group.ranks]
-    dist.all_gather(parts, x.contiguous(), group=group.group)
+    own = x.contiguous()
+    parts = [own if rank == group.index else torch.empty_like(own) for rank in range(group.size)]
+    if dist.get_backend(group.group) == "nccl":
+        dist.all_gather(parts, own, group=group.group)
+    else:
+        _send_to_all(own, parts, group)
     return torch.cat(parts, dim)
+
+
+def _send_to_all(own: Tensor, parts: list[Tensor], group: Group) -> None:
+    """Fill ``parts`` by plain messages: Gloo's own gathering takes twice as long."""
+    messages = []
+    for index, rank in enumerate(group.ranks):
+        if index != group.index:
+            messages.append(dist.P2POp(dist.isend, own, rank, group.group))
+            messages.append(dist.P2POp(dist.irecv, parts[index], rank, group.group))
+    for message in dist.batch_isend_irecv(messages):
+        message.wait()
 
 
 def to_owners(pieces: Tensor, dim: int, group: Group) -> Tensor:
