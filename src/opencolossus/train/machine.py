@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from opencolossus.plan import here
@@ -17,7 +15,7 @@ def measure(device: torch.device) -> Cluster:
     On CPUs the rates are what a process reaches while all others do the same. Every process must
     call this at the same time; all get what the first one found.
     """
-    local = int(os.environ.get("LOCAL_WORLD_SIZE") or world.size())
+    local = world.neighbours()
     local = local if world.size() % local == 0 else world.size()
     found = probe.found() if device.type == "cpu" else None
     return world.from_first(here.several(world.size(), local, found))

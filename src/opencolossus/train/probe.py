@@ -14,7 +14,7 @@ from opencolossus.train import world
 
 MATRIX = 1024
 COPIED = 1 << 24
-"""Numbers in the array that is copied: 64 MB, more than most caches hold."""
+"""Numbers that the processes of a machine copy: 64 MB in all, more than most caches hold."""
 BUDGET = 0.25
 """Seconds spent on each measurement."""
 MESSAGE = 1 << 20
@@ -65,8 +65,13 @@ def product_rate(dtype: torch.dtype) -> float:
 
 
 def copy_rate() -> float:
-    """B/s that a copy of what no cache holds reads and writes, with all threads."""
-    source, target = torch.ones(COPIED), torch.empty(COPIED)
+    """B/s that a copy of what no cache holds reads and writes, with all threads.
+
+    Each process copies its part, as it has a part of a step's tokens: were all to copy as much as
+    one does alone, they would together touch more memory than a step does, and look slower.
+    """
+    part = COPIED // world.neighbours()
+    source, target = torch.ones(part), torch.empty(part)
     return 2.0 * source.nbytes / fastest(lambda: target.copy_(source), BUDGET)
 
 

@@ -57,6 +57,11 @@ def size() -> int:
     return dist.get_world_size() if started() else 1
 
 
+def neighbours() -> int:
+    """How many of them are on this machine, this one included; all, where nobody says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or size())
+
+
 @contextmanager
 def leaving() -> Iterator[None]:
     """Leave the other processes when the block ends, if they were joined in it.
