@@ -30,8 +30,12 @@ from opencolossus.plan.logged import read
 from opencolossus.specs import calibration
 
 STEPS = 16
+LONG = 64
+"""Steps of networks with experts, whose memory grows while routers still change."""
 WORDS = 400_000
-ADAMW, MUON = {"name": "adamw"}, {"name": "muon"}
+ADAMW = {"name": "adamw"}
+MUON = {"name": "muon", "learning_rate": 2e-2, "matrix_learning_rate": 4e-2}
+"""Rates of ``examples/tiny.yaml``."""
 GROK = {"base": "grok-tiny"}
 
 
@@ -64,6 +68,11 @@ class Case:
     sequence: int = 256
     processes: int = 1
     layout: str | None = None
+
+    @property
+    def steps(self) -> int:
+        """How long to run it."""
+        return LONG if "base" in self.model else STEPS
 
 
 CASES = (
@@ -118,6 +127,24 @@ CASES = (
         "fp32",
         processes=2,
         layout="tp=2,mb=8",
+    ),
+    Case("dense 10 M, rows of 1024", dense(6, 320), sequence=1024),
+    Case("dense 10 M, rows of 512, micro-batch 2", dense(6, 320), sequence=512, layout="mb=2"),
+    Case("dense 5 M, rows of 128", dense(3, 384), sequence=128),
+    Case("dense 3 M, rows of 1024", dense(5, 192), sequence=1024),
+    Case(
+        "2 processes, pp, rows of 1024",
+        dense(6, 320),
+        processes=2,
+        sequence=1024,
+        layout="pp=2,mb=1",
+    ),
+    Case(
+        "2 processes, replicas, rows of 512",
+        dense(4, 256),
+        processes=2,
+        sequence=512,
+        layout="mb=4,zero=0",
     ),
 )
 
@@ -219,7 +246,7 @@ def main() -> None:
     parser.add_argument(
         "--again", action="store_true", help="run nothing: price what --runs holds once more"
     )
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, help="of every case; enough of each if left out")
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     rows = []
@@ -232,7 +259,7 @@ def main() -> None:
                 continue
             place = folder / f"{number:02d}"
             if not options.again:
-                rows.append(measure(case, place, data, options.steps))
+                rows.append(measure(case, place, data, options.steps or case.steps))
             elif (place / "run" / "result.json").exists():
                 rows.append(compared(case, place))
             print(case.name, flush=True)

@@ -169,7 +169,7 @@ def _memory(software: Software, wide: bool) -> Columns:
         "logits": software.logits_at_once or 0,
         "norm_kept": software.kept_beside[0],
         "inner_kept": software.kept_beside[1],
-        "expert_slack": 1.0 if wide else software.expert_slack,
+        "per_row": 0.0 if wide else software.memory_per_row,
         "staged": float(software.staged_checkpoints),
         "framework": software.framework_memory,
     }
@@ -197,6 +197,7 @@ def _of_era(era: Era, software: Software) -> Columns:
         "gap": era.gap,
         "expert_gap": era.expert_gap,
         "attention": era.attention,
+        "attention_start": era.attention_start,
         "tensor_overlap": era.tensor_overlap * software.overlap_tensor,
         "dispatch": era.dispatch,
         "step_gap": era.step_gap,

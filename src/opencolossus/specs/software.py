@@ -86,9 +86,9 @@ class Software(Spec):
     kept_beside: tuple[NonNegative, NonNegative] = (0.0, 0.0)
     """Kept for the backward pass beside the least: bytes per element of each norm, and copies of
     the inner activations of a feed-forward network."""
-    expert_slack: Annotated[float, Field(ge=1)] = 1.0
-    """Memory that 16-bit activations of layers with experts come to take over their size, because
-    the numbers of rows change from step to step and freed pieces fit no more."""
+    memory_per_row: Size = 0
+    """What 16-bit layers with experts come to hold per row of a micro-batch, because the numbers of
+    rows change from step to step: a kernel is compiled for each, and freed pieces fit no more."""
     staged_checkpoints: bool = False
     """Whether the copy that a checkpoint is written from lies in the memory of the device."""
     framework_memory: Size = 3e9
@@ -109,6 +109,9 @@ class Era(Spec):
     expert_gap: NonNegativeDuration = 3e-4
     attention: Positive = 1.0
     """Rate of attention kernels in training over the published rate of the kernel alone."""
+    attention_start: NonNegative = 0.0
+    """Keys in whose time the software starts and finishes a query's attention, beside what the
+    chip takes (``GpuReach.attention_start``)."""
     tensor_overlap: Fraction = 0.5
     dispatch: Positive = 0.6
     """Share of the network that all-to-all reaches."""

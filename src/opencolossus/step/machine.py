@@ -114,8 +114,8 @@ class Code(Columns):
     """Bytes per element of each norm, and copies of inner activations, that the software keeps for
     the backward pass beside the least."""
     inner_kept: Array
-    expert_slack: Array
-    """Memory that activations of expert layers take over their size."""
+    per_row: Array
+    """Bytes that layers with experts come to hold for each row of a micro-batch."""
     staged: Array
     """1 where the copy that a checkpoint is written from lies in the same memory."""
     framework: Array
@@ -150,6 +150,8 @@ class Code(Columns):
     """More of that in a layer with experts."""
     attention: Array
     """Rate of attention kernels in training over the published rate of the kernel alone."""
+    attention_start: Array
+    """Keys in whose time the software starts a query's attention, beside the chip's own."""
     tensor_overlap: Array
     """Share of tensor-parallel communication hidden under products."""
     dispatch: Array

@@ -108,6 +108,8 @@ def memory(shape: Shape, code: Code, layouts: Layouts) -> Memory:
     gathered = np.where(layouts.zero >= 3, 4 * (dense + routed), 0.0)
     working = np.where(layouts.recompute == FULL, whole, 0.0)
     temporary = gathered + working + 4 * tokens * shape.width
+    rows = tokens * layouts.expert_tensor / layouts.tensor * shape.experts_per_token
+    temporary = temporary + code.per_row * np.where(shape.expert_layers > 0, rows, 0.0)
     optimiser = _optimiser(shape, code, layouts, states)
     if code.staged.any():
         rounded = np.where(code.width > 2, 4.0, 0.0) * states.sharded(layouts.zero >= 1)
@@ -156,8 +158,6 @@ def _activations(s: Shape, code: Code, layouts: Layouts, tokens: Array) -> tuple
     frozen = np.where(s.trained < 1, 0.5, 1.0)  # inputs of frozen layers are not kept
     whole = whole * frozen * code.width / 2
     whole = whole + code.norm_kept * s.norms * tokens * s.width / split
-    slack = np.where(part > 0, code.expert_slack, 1.0)
-    whole, core = slack * whole, slack * core
     entry = code.width * tokens * s.width / split
     kept = np.where(layouts.recompute == SELECTIVE, whole * code.selective_keeps, whole + core)
     kept = np.where(layouts.recompute == FULL, entry, kept)
