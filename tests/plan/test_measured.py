@@ -22,6 +22,7 @@ from opencolossus.plan.measured import Measured
 from opencolossus.plan.rows import Row
 from opencolossus.specs import calibration
 from opencolossus.specs.errors import UserError
+from opencolossus.specs.software import Era, GpuReach
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,7 @@ def test_a_torn_calibration_is_refused(tmp_path: Path) -> None:
     torn.write_text('{"version": 1, "date"')
     with pytest.raises(UserError, match="not a calibration"):
         calibration.read(torn)
+
+
+def test_no_constant_of_a_chip_has_the_name_of_one_of_software() -> None:
+    assert not set(GpuReach.model_fields) & set(Era.model_fields), "both are kept in one table"

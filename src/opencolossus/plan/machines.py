@@ -197,7 +197,7 @@ def _of_era(era: Era, software: Software) -> Columns:
         "gap": era.gap,
         "expert_gap": era.expert_gap,
         "attention": era.attention,
-        "attention_start": era.attention_start,
+        "query_start": era.query_start,
         "tensor_overlap": era.tensor_overlap * software.overlap_tensor,
         "dispatch": era.dispatch,
         "step_gap": era.step_gap,

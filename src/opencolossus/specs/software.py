@@ -109,7 +109,7 @@ class Era(Spec):
     expert_gap: NonNegativeDuration = 3e-4
     attention: Positive = 1.0
     """Rate of attention kernels in training over the published rate of the kernel alone."""
-    attention_start: NonNegative = 0.0
+    query_start: NonNegative = 0.0
     """Keys in whose time the software starts and finishes a query's attention, beside what the
     chip takes (``GpuReach.attention_start``)."""
     tensor_overlap: Fraction = 0.5

@@ -99,7 +99,7 @@ def attention_times(
     share = np.where(code.kernel >= 3, machine.flash3, machine.flash2)
     share = np.where(code.kernel <= 1, machine.flash1, share)
     rate = machine.peak16 * share * machine.clock * code.attention * odd * _head_reach(code, sizes)
-    rate = rate * sequence / (sequence + machine.attention_start + code.attention_start)
+    rate = rate * sequence / (sequence + machine.attention_start + code.query_start)
     flash_forward = flops / rate
     flash_backward = 2.5 * flops / (rate * BACKWARD_ATTENTION)
     met = np.where(code.query_block > 0, (1 + code.query_block / sequence) / 2, 1.0)

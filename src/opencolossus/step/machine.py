@@ -150,7 +150,7 @@ class Code(Columns):
     """More of that in a layer with experts."""
     attention: Array
     """Rate of attention kernels in training over the published rate of the kernel alone."""
-    attention_start: Array
+    query_start: Array
     """Keys in whose time the software starts a query's attention, beside the chip's own."""
     tensor_overlap: Array
     """Share of tensor-parallel communication hidden under products."""
