@@ -101,7 +101,7 @@ def join(x: Tensor, dim: int, group: Group) -> Tensor:
     if group.size == 1:
         return x
     own = x.contiguous()
-    parts = [own if rank == group.index else torch.empty_like(own) for rank in range(group.size)]
+    parts = [torch.empty_like(own) for _ in group.ranks]
     if dist.get_backend(group.group) == "nccl":
         dist.all_gather(parts, own, group=group.group)
     else:
@@ -111,6 +111,7 @@ def join(x: Tensor, dim: int, group: Group) -> Tensor:
 
 def _send_to_all(own: Tensor, parts: list[Tensor], group: Group) -> None:
     """Fill ``parts`` by plain messages: Gloo's own gathering takes twice as long."""
+    parts[group.index] = own
     messages = []
     for index, rank in enumerate(group.ranks):
         if index != group.index:
