@@ -4,7 +4,7 @@
 
 Each case is a short run of `colossus train` in processes of its own; the prediction is that of the
 law as it is now, on what the run found of the machine before its first step. Prints a table;
-nothing is asserted. Wants a machine with nothing else at work, and takes ten minutes; where only
+nothing is asserted. Wants a machine with nothing else at work, and takes a quarter of an hour; where only
 some cases are run, the other rows of the file stay. `colossus calibrate --run DIR/00/run --run
 DIR/01/run ...` fits the law to them.
 """
@@ -130,8 +130,8 @@ CASES = (
     ),
     Case("dense 10 M, rows of 1024", dense(6, 320), sequence=1024),
     Case("dense 10 M, rows of 512, micro-batch 2", dense(6, 320), sequence=512, layout="mb=2"),
-    Case("dense 5 M, rows of 128", dense(3, 384), sequence=128),
-    Case("dense 3 M, rows of 1024", dense(5, 192), sequence=1024),
+    Case("dense 8 M, rows of 128", dense(3, 384), sequence=128),
+    Case("dense 4 M, rows of 1024", dense(5, 192), sequence=1024),
     Case(
         "2 processes, pp, rows of 1024",
         dense(6, 320),

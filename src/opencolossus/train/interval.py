@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from opencolossus.faults.goodput import interrupt_rate, optimum_interval
 from opencolossus.train import world
 
@@ -17,6 +19,6 @@ def save_interval(stall: float) -> float:
     The optimum for the failures of as many servers (Young 1974, Daly 2006), but every minute where
     that costs under one percent: people stop a run more often than servers fail.
     """
-    servers = max(world.size() // world.neighbours(), 1)
+    servers = max(world.size() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
     optimum = float(optimum_interval(stall, 1.0 / interrupt_rate(servers)))
     return max(min(optimum, stall / WORTH), min(optimum, OFTEN))
