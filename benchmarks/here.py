@@ -4,9 +4,9 @@
 
 Each case is a short run of `colossus train` in processes of its own; the prediction is that of the
 law as it is now, on what the run found of the machine before its first step. Prints a table;
-nothing is asserted. Wants a machine with nothing else at work, and takes a quarter of an hour; where only
-some cases are run, the other rows of the file stay. `colossus calibrate --run DIR/00/run --run
-DIR/01/run ...` fits the law to them.
+nothing is asserted. Wants a machine with nothing else at work, and takes a quarter of an hour;
+where only some cases are run, the other rows of the file stay. `colossus calibrate --run DIR/00/run
+--run DIR/01/run ...` fits the law to them.
 """
 
 from __future__ import annotations
